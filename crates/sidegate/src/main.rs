@@ -1,0 +1,3 @@
+//! sidegate.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Integration tests of Sidegate; everything is under `it/`.
