@@ -1,1 +1,25 @@
-//! Sidegate proxy.
+//! The data plane: listeners, the phases of a request, upstreams, the service
+//! ports and drain.
+//!
+//! It never reads YAML, never talks to Kubernetes and never parses JSON-RPC
+//! itself (`sidegate-mcp` does). The main entry point is [`run`]; the function
+//! that answers one request is [`request::serve`].
+
+pub mod admin;
+mod answer;
+pub mod body;
+pub mod connection;
+pub mod drain;
+pub mod framing;
+mod head;
+pub mod health;
+pub mod listener;
+mod outcome;
+pub mod request;
+mod respond;
+pub mod run;
+pub mod runtime;
+mod session;
+pub mod shared;
+mod task;
+mod upstream;

@@ -1,0 +1,348 @@
+//! The running sidecar: what is in force, and how it changes and ends.
+//!
+//! [`Sidecar`] holds everything of one gateway and can run several times in one
+//! process. [`run_from_files`] is a sidecar that follows a directory of
+//! documents. A configuration is taken whole or not at all: everything that can
+//! fail (building it, binding its listeners) happens before anything changes.
+
+pub mod files;
+pub(crate) mod service_port;
+pub(crate) mod status;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sidegate_config::sidecar_config::{SidecarConfig, TlsConfig};
+use sidegate_policy::clock::Clock;
+use sidegate_telemetry::audit::AuditLog;
+use sidegate_telemetry::logging::LogHandle;
+use sidegate_telemetry::metrics::Metrics;
+use sidegate_tls::TlsAcceptor;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+pub use self::files::{FileSource, RunError, run_from_files};
+use self::service_port::{Answering, ServicePort};
+use self::status::Status;
+use crate::admin::Admin;
+use crate::connection::transport::Transport;
+use crate::drain::Drain;
+use crate::health;
+use crate::listener::{
+    BoundListener, ListenError, ListenOptions, Listeners, machine_addresses, plan,
+};
+use crate::runtime::{BuildError, BuildOptions, Runtime};
+use crate::shared::Shared;
+
+/// The port of `/healthz`, `/readyz` and `/metrics` unless told otherwise.
+pub const HEALTH_PORT: u16 = 15021;
+
+/// `limits.drainTimeout` of a sidecar that never got a configuration.
+const DRAIN_WITHOUT_CONFIG: Duration = Duration::from_secs(1);
+/// How often readiness is looked at while waiting for it.
+const READY_POLL: Duration = Duration::from_millis(5);
+
+/// What a sidecar needs to know beside its configuration.
+pub struct RunOptions {
+    /// Where the traffic listeners are.
+    pub listen: ListenOptions,
+    /// The admin port; loopback.
+    pub admin: SocketAddr,
+    /// The health port; none: [`HEALTH_PORT`] on the addresses of the traffic
+    /// listeners.
+    pub health: Option<SocketAddr>,
+    /// What differs between the desk and a pod.
+    pub build: BuildOptions,
+    /// The clock of every check.
+    pub clock: Arc<dyn Clock>,
+    /// The metric registry.
+    pub metrics: Arc<Metrics>,
+    /// Where decisions are written.
+    pub audit: Arc<AuditLog>,
+    /// The log, if its level can be changed.
+    pub log: Option<LogHandle>,
+}
+
+/// A sidecar that runs until it is stopped or dropped.
+pub struct Sidecar {
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    transport: Arc<ArcSwap<Transport>>,
+    listen: ListenOptions,
+    build: BuildOptions,
+    /// Also makes sure that configurations are applied one after the other.
+    listeners: Mutex<Listeners>,
+    admin: ServicePort,
+    health: Vec<ServicePort>,
+}
+
+/// Why a sidecar cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A service port cannot be bound.
+    #[error("cannot listen on {address} ({port} port): {source}")]
+    ServicePort {
+        /// Which of the two.
+        port: &'static str,
+        /// Its address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no address to listen on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// Why a configuration was refused; what was in force before still is.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// Its listeners cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every request was answered.
+    Complete,
+    /// `limits.drainTimeout` passed first.
+    TimedOut,
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// Opens the service ports. The sidecar is not ready, and listens for no
+    /// traffic, until the first [`Sidecar::apply`].
+    ///
+    /// # Errors
+    /// [`StartError`] names the port that cannot be opened.
+    pub async fn start(options: RunOptions) -> Result<Self, StartError> {
+        let RunOptions { listen, admin, health, build, clock, metrics, audit, log } = options;
+        let shared = Shared::new(metrics, audit, clock, Drain::new());
+        let status = Arc::new(Status::default());
+        let on_admin =
+            Admin { shared: Arc::clone(&shared), status: Arc::clone(&status), log }.answering();
+        let admin = open("admin", admin, on_admin).await?;
+        let mut health_ports = Vec::new();
+        for address in health_addresses(health, &listen)? {
+            let on_health = health::answering(Arc::clone(&shared));
+            health_ports.push(open("health", address, on_health).await?);
+        }
+        Ok(Self {
+            shared,
+            status,
+            transport: Arc::new(ArcSwap::new(Transport::new(None))),
+            listen,
+            build,
+            listeners: Mutex::default(),
+            admin,
+            health: health_ports,
+        })
+    }
+
+    /// Puts a configuration in force, or leaves everything as it is.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; it is also shown on the admin port and counted.
+    pub async fn apply(&self, config: SidecarConfig) -> Result<(), ApplyError> {
+        let applied = self.try_apply(config).await;
+        if let Err(error) = &applied {
+            self.refuse(error.to_string());
+        }
+        applied
+    }
+
+    /// Notes that a new configuration is not valid. What is in force stays.
+    pub fn refuse(&self, error: String) {
+        warn!(%error, "configuration refused; the last good one stays in force");
+        self.shared.metrics.config_reload("refused");
+        self.status.refused(error);
+    }
+
+    /// Where traffic is accepted, by server.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<BoundListener> {
+        self.status.facts().listeners
+    }
+
+    /// The address of the first listener of a server.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
+        let listeners = self.listeners();
+        listeners.iter().find(|listener| listener.name == name).map(|listener| listener.address)
+    }
+
+    /// The address of the admin port.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// The addresses of the health port.
+    #[must_use]
+    pub fn health_addresses(&self) -> Vec<SocketAddr> {
+        self.health.iter().map(ServicePort::address).collect()
+    }
+
+    /// Whether requests are to be sent here.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        health::is_ready(&self.shared)
+    }
+
+    /// Waits until the sidecar is ready: keys are fetched in the background.
+    pub async fn until_ready(&self) {
+        while !self.ready() {
+            tokio::time::sleep(READY_POLL).await;
+        }
+    }
+
+    /// Begins to drain, or watches a drain that began on the admin port.
+    #[must_use]
+    pub fn drain(&self) -> &Arc<Drain> {
+        &self.shared.drain
+    }
+
+    /// Drains to the end: answers what is in progress, then closes everything.
+    /// See [`crate::drain`] for the phases.
+    pub async fn stop(&self) -> Drained {
+        let drain = &self.shared.drain;
+        drain.begin();
+        let (timeout, local) = {
+            let listeners = self.listeners.lock().await;
+            (self.drain_timeout(), listeners.are_local())
+        };
+        let latest = Instant::now() + timeout;
+        info!(connections = drain.connections(), "draining");
+        drain.left(local, latest).await;
+        self.listeners.lock().await.close();
+        self.status.closed();
+        drain.close();
+        let drained = timeout_at(latest, drain.drained()).await;
+        let ended = if drained.is_ok() { Drained::Complete } else { Drained::TimedOut };
+        info!(?ended, connections = drain.connections(), "drained");
+        self.shared.audit.flush();
+        ended
+    }
+
+    async fn try_apply(&self, config: SidecarConfig) -> Result<(), ApplyError> {
+        let mut listeners = self.listeners.lock().await;
+        let previous = self.shared.runtime.load_full();
+        let runtime = Runtime::build(config, &self.build, &self.shared, previous.as_deref())?;
+        let runtime = Arc::new(runtime);
+        if self.shared.drain.is_draining() {
+            // The listeners are closing: a new set would open them again.
+            self.shared.install(runtime);
+            return Ok(());
+        }
+        let wanted = plan(&runtime.config.servers, &self.listen, machine_addresses)?;
+        let prepared = listeners.prepare(wanted)?;
+
+        // From here on nothing can fail.
+        self.secure(&runtime, previous.as_deref());
+        self.shared.install(Arc::clone(&runtime));
+        listeners.install(prepared, &self.transport, &self.shared);
+        self.report(&runtime, &listeners);
+        Ok(())
+    }
+
+    /// Secures connections that are accepted from now on as `runtime` says.
+    fn secure(&self, runtime: &Runtime, previous: Option<&Runtime>) {
+        let (now, before) = (&runtime.config.tls, previous.map(|previous| &previous.config.tls));
+        if before == Some(now) {
+            return;
+        }
+        let current = self.transport.load();
+        let same_peers = before.is_some_and(|before| admits_the_same(before, now));
+        match (&runtime.tls, &current.tls) {
+            (Some(tls), Some(acceptor)) if same_peers => acceptor.replace(tls.clone()),
+            (tls, _) => {
+                let next = Transport::new(tls.clone().map(TlsAcceptor::new));
+                self.transport.swap(next).retire();
+            }
+        }
+    }
+
+    fn report(&self, runtime: &Runtime, listeners: &Listeners) {
+        let (config, metrics) = (&runtime.config, &self.shared.metrics);
+        let now = self.shared.clock.unix_seconds();
+        metrics.config_reload("accepted");
+        metrics.config_info(&config.version);
+        metrics.config_loaded_at(now);
+        metrics.set_tools(&runtime.policies.tool_names());
+        if let Some(tls) = &runtime.tls {
+            metrics.certificate_expiry(tls.not_after_unix());
+        }
+        for warning in &config.warnings {
+            warn!(%warning, "configuration");
+        }
+        info!(version = config.version, gateway = config.gateway, "configuration in force");
+        self.status.loaded(now, listeners.bound());
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        let runtime = self.shared.runtime.load();
+        runtime
+            .as_deref()
+            .map_or(DRAIN_WITHOUT_CONFIG, |runtime| runtime.config.limits.drain_timeout)
+    }
+}
+
+impl fmt::Debug for Sidecar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sidecar")
+            .field("admin", &self.admin.address())
+            .field("listeners", &self.listeners())
+            .finish_non_exhaustive()
+    }
+}
+
+async fn open(
+    port: &'static str,
+    address: SocketAddr,
+    answering: Answering,
+) -> Result<ServicePort, StartError> {
+    ServicePort::start(address, answering)
+        .await
+        .map_err(|source| StartError::ServicePort { port, address, source })
+}
+
+fn health_addresses(
+    health: Option<SocketAddr>,
+    listen: &ListenOptions,
+) -> Result<Vec<SocketAddr>, ListenError> {
+    let addresses: Vec<IpAddr> = match (health, listen.bind) {
+        (Some(health), _) => return Ok(vec![health]),
+        (None, Some(bind)) => vec![bind],
+        (None, None) => machine_addresses()?,
+    };
+    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, HEALTH_PORT)).collect())
+}
+
+/// Whether two TLS settings let the same peers in, so that a connection of the
+/// one may live on under the other. A new certificate of ours does not matter.
+fn admits_the_same(before: &TlsConfig, now: &TlsConfig) -> bool {
+    match (before, now) {
+        (
+            TlsConfig::Mutual { client_ca_pem: before, .. },
+            TlsConfig::Mutual { client_ca_pem: now, .. },
+        ) => before == now,
+        (TlsConfig::Server { .. }, TlsConfig::Server { .. })
+        | (TlsConfig::Plaintext, TlsConfig::Plaintext) => true,
+        (TlsConfig::Mutual { .. } | TlsConfig::Server { .. } | TlsConfig::Plaintext, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! What lives as long as the sidecar: everything that a reload must not reset.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use sidegate_policy::clock::Clock;
+use sidegate_policy::principal::PrincipalKey;
+use sidegate_telemetry::audit::AuditLog;
+use sidegate_telemetry::metrics::Metrics;
+
+use crate::drain::Drain;
+use crate::runtime::Runtime;
+use crate::session::SessionTable;
+use crate::task::TaskTable;
+use crate::upstream::pool::Pools;
+
+/// The state that all connections share.
+///
+/// It holds no configuration of its own: limits are read from the [`Runtime`]
+/// that a request started with.
+pub struct Shared {
+    /// The configuration in force; none until the first one was accepted.
+    pub runtime: ArcSwapOption<Runtime>,
+    /// Counts configurations in force, so that long streams see a change.
+    pub generation: tokio::sync::watch::Sender<u64>,
+    /// The metric registry.
+    pub metrics: Arc<Metrics>,
+    /// Where decisions are written.
+    pub audit: Arc<AuditLog>,
+    /// The clock of every check.
+    pub clock: Arc<dyn Clock>,
+    /// Whether the sidecar is stopping.
+    pub drain: Arc<Drain>,
+    pub(crate) sessions: SessionTable,
+    pub(crate) tasks: TaskTable,
+    pub(crate) pools: Pools,
+    pub(crate) buffered: Arc<Buffered>,
+    pub(crate) in_progress: Arc<InProgress>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Shared state without a configuration.
+    #[must_use]
+    pub fn new(
+        metrics: Arc<Metrics>,
+        audit: Arc<AuditLog>,
+        clock: Arc<dyn Clock>,
+        drain: Arc<Drain>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            runtime: ArcSwapOption::empty(),
+            generation: tokio::sync::watch::Sender::new(0),
+            metrics,
+            audit,
+            clock,
+            drain,
+            sessions: SessionTable::default(),
+            tasks: TaskTable::default(),
+            pools: Pools::default(),
+            buffered: Arc::default(),
+            in_progress: Arc::new(InProgress::new()),
+        })
+    }
+
+    /// Puts a configuration in force for every request that starts from now
+    /// on, and has open streams decided again.
+    pub fn install(&self, runtime: Arc<Runtime>) {
+        self.runtime.store(Some(runtime));
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+}
+
+/// What one request holds until its answer has ended.
+#[derive(Debug, Default)]
+pub struct Held {
+    pub(crate) in_progress: Option<InProgressGuard>,
+    pub(crate) buffered: Vec<BufferedGuard>,
+}
+
+/// Bytes of bodies in memory, over all requests (`limits.maxBufferedBytes`).
+#[derive(Debug, Default)]
+pub(crate) struct Buffered(AtomicUsize);
+
+impl Buffered {
+    /// Takes `bytes` of the budget, or nothing when that would pass `limit`.
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize, limit: usize) -> Option<BufferedGuard> {
+        let mut used = self.0.load(Ordering::Relaxed);
+        loop {
+            let next = used.checked_add(bytes).filter(|next| *next <= limit)?;
+            match self.0.compare_exchange_weak(used, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(BufferedGuard { budget: Arc::clone(self), bytes }),
+                Err(now) => used = now,
+            }
+        }
+    }
+}
+
+/// Gives its bytes back when dropped.
+#[derive(Debug)]
+pub(crate) struct BufferedGuard {
+    budget: Arc<Buffered>,
+    bytes: usize,
+}
+
+impl Drop for BufferedGuard {
+    fn drop(&mut self) {
+        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+const SHARDS: usize = 16;
+
+/// Requests in progress by principal (`limits.maxRequestsPerPrincipal`).
+#[derive(Debug)]
+pub(crate) struct InProgress {
+    shards: [Mutex<HashMap<PrincipalKey, u32>>; SHARDS],
+    hasher: RandomState,
+}
+
+impl InProgress {
+    fn new() -> Self {
+        Self { shards: Default::default(), hasher: RandomState::new() }
+    }
+
+    fn shard(&self, key: &PrincipalKey) -> Option<&Mutex<HashMap<PrincipalKey, u32>>> {
+        let hash = self.hasher.hash_one(key);
+        self.shards.get(usize::try_from(hash % SHARDS as u64).unwrap_or(0))
+    }
+
+    /// Counts one more request, or refuses it at the limit.
+    pub(crate) fn enter(self: &Arc<Self>, key: &PrincipalKey, limit: u32) -> Option<InProgressGuard> {
+        let mut counts = self.shard(key)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(key.clone()).or_insert(0);
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(InProgressGuard { counts: Arc::clone(self), key: key.clone() })
+    }
+
+    fn leave(&self, key: &PrincipalKey) {
+        let Some(shard) = self.shard(key) else { return };
+        let mut counts = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(key);
+            }
+        }
+    }
+}
+
+/// Leaves the count when dropped.
+#[derive(Debug)]
+pub(crate) struct InProgressGuard {
+    counts: Arc<InProgress>,
+    key: PrincipalKey,
+}
+
+impl Drop for InProgressGuard {
+    fn drop(&mut self) {
+        self.counts.leave(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffered_bytes_are_given_back() {
+        let budget = Arc::new(Buffered::default());
+        let first = budget.take(60, 100).expect("fits");
+        assert!(budget.take(41, 100).is_none(), "one byte over the limit");
+        let second = budget.take(40, 100).expect("exactly the limit fits");
+        drop(first);
+        assert!(budget.take(60, 100).is_some());
+        drop(second);
+        assert!(budget.take(100, 100).is_some());
+    }
+
+    #[test]
+    fn a_principal_is_counted_until_its_requests_end() {
+        let counts = Arc::new(InProgress::new());
+        let principal = sidegate_policy::principal::Principal::verified(
+            Some(sidegate_policy::principal::PeerIdentity::new(None)),
+            None,
+        )
+        .expect("a peer makes a principal");
+        let first = counts.enter(principal.key(), 2).expect("first");
+        let second = counts.enter(principal.key(), 2).expect("second");
+        assert!(counts.enter(principal.key(), 2).is_none(), "third is over the limit");
+        drop(first);
+        assert!(counts.enter(principal.key(), 2).is_some());
+        drop(second);
+    }
+}

@@ -1,0 +1,185 @@
+//! The head towards the server, written anew.
+//!
+//! A caller's header reaches the server only when it can mean nothing to the
+//! hop: no credentials, no framing, no forwarding or identity header in any
+//! spelling (design section 6; Caddy CVE-2026-30851, oauth2-proxy
+//! CVE-2025-64484, Kuadrant GHSA-g53w-w6mj-hrpp).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use sidegate_policy::principal::Principal;
+
+use crate::runtime::McpServer;
+
+/// Headers that never pass, beside those with a prefix below, those named by
+/// `Connection` and those that name an identity header of the configuration.
+const REMOVED: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "cookie2",
+    "expect",
+    "forwarded",
+    "from",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "origin",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "remote-user",
+    "te",
+    "traceparent",
+    "trailer",
+    "transfer-encoding",
+    "true-client-ip",
+    "upgrade",
+    "via",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-real-ip",
+    "x-request-id",
+    "x-rewrite-url",
+    "x-spiffe-id",
+    "x-user",
+    "x-user-id",
+];
+
+/// Families of headers by which some gateway tells a server who calls.
+const REMOVED_PREFIXES: &[&str] = &[
+    "cf-access-",
+    "client-cert",
+    "ssl-client",
+    "x-amzn-oidc-",
+    "x-auth-",
+    "x-authenticated-",
+    "x-client-cert",
+    "x-envoy-",
+    "x-forwarded-",
+    "x-goog-",
+    "x-mcp-",
+    "x-ms-client-principal",
+    "x-original-",
+    "x-remote-",
+    "x-sidegate-",
+    "x-ssl-",
+];
+
+/// What the sidecar itself says in the head.
+#[derive(Debug)]
+pub(crate) struct Written<'a> {
+    pub(crate) accept: &'static str,
+    pub(crate) traceparent: &'a str,
+    pub(crate) request_id: &'a str,
+    /// False in the modern era, which has no sessions.
+    pub(crate) session: bool,
+}
+
+/// The headers of the request to `server`.
+pub(crate) fn towards_server(
+    incoming: &HeaderMap,
+    server: &McpServer,
+    principal: &Principal,
+    written: &Written<'_>,
+) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(incoming.len() + 8);
+    let by_connection = ConnectionListed::of(incoming);
+    for (name, value) in incoming {
+        if passes(name, server, &by_connection, written.session) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let keep = server.keep_authorization;
+    if let Some(value) = incoming.get(header::AUTHORIZATION).filter(|_| keep) {
+        headers.insert(header::AUTHORIZATION, value.clone());
+    }
+    match &server.loopback_host {
+        Some(host) => {
+            headers.insert(header::HOST, host.clone());
+        }
+        None => {
+            for name in [header::HOST, header::ORIGIN] {
+                if let Some(value) = incoming.get(&name) {
+                    headers.insert(name, value.clone());
+                }
+            }
+        }
+    }
+    headers.insert(header::ACCEPT, HeaderValue::from_static(written.accept));
+    insert_text(&mut headers, HeaderName::from_static("traceparent"), written.traceparent);
+    insert_text(&mut headers, HeaderName::from_static("x-request-id"), written.request_id);
+    add_identity(&mut headers, server, principal);
+    headers
+}
+
+fn passes(
+    name: &HeaderName,
+    server: &McpServer,
+    by_connection: &ConnectionListed,
+    session: bool,
+) -> bool {
+    let name = name.as_str();
+    // An underscore is the same as a hyphen to CGI-like servers, so such a
+    // name could stand for any of those removed here.
+    !(name.contains('_')
+        || REMOVED.binary_search(&name).is_ok()
+        || REMOVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || by_connection.names(name)
+        || server.identity_headers.iter().any(|(identity, _)| identity.as_str() == name)
+        || (!session && matches!(name, "mcp-session-id" | "last-event-id")))
+}
+
+/// Adds what was verified about the principal, where the gateway asks for it.
+fn add_identity(headers: &mut HeaderMap, server: &McpServer, principal: &Principal) {
+    for (name, fact) in &server.identity_headers {
+        if let Some(text) = fact.of(principal) {
+            // A value that cannot be a header is left out: absent is the only
+            // safe spelling of an identity that cannot be said.
+            insert_text(headers, name.clone(), &text);
+        }
+    }
+}
+
+fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+/// The header names that `Connection` declares hop-by-hop (RFC 9110 7.6.1).
+struct ConnectionListed(Vec<String>);
+
+impl ConnectionListed {
+    fn of(headers: &HeaderMap) -> Self {
+        let listed = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(|name| name.trim().to_ascii_lowercase())
+            .filter(|name| !name.is_empty() && name != "keep-alive" && name != "close")
+            .collect();
+        Self(listed)
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|listed| listed == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_removed_names_are_sorted_for_the_search() {
+        assert!(REMOVED.is_sorted());
+        assert!(REMOVED.iter().all(|name| *name == name.to_ascii_lowercase()));
+    }
+}

@@ -1,0 +1,28 @@
+//! Documents from several files and directories.
+
+use std::path::PathBuf;
+
+use sidegate_config::Violations;
+use sidegate_config::documents::{Documents, read_dir, read_file};
+
+/// Reads everything, as if it lay in one directory.
+///
+/// # Errors
+/// What is wrong with the first path that cannot be read.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Documents, Violations> {
+    let mut all = Documents::default();
+    for path in paths {
+        let read = if path.is_dir() { read_dir(path)? } else { read_file(path)? };
+        all.merge(read)?;
+    }
+    Ok(all)
+}
+
+/// `NAMESPACE/NAME` of every gateway.
+pub(crate) fn gateways(documents: &Documents) -> Vec<String> {
+    documents
+        .gateways
+        .iter()
+        .map(|gateway| format!("{}/{}", gateway.namespace, gateway.name))
+        .collect()
+}

@@ -1,0 +1,120 @@
+//! `sidegate run`: the sidecar, until a signal or its admin port stops it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use sidegate_policy::clock::SystemClock;
+use sidegate_proxy::listener::ListenOptions;
+use sidegate_proxy::run::{FileSource, FollowingSidecar, RunOptions, run_from_files};
+use sidegate_proxy::runtime::BuildOptions;
+use sidegate_telemetry::audit::AuditLog;
+use sidegate_telemetry::logging;
+use sidegate_telemetry::metrics::Metrics;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::warn;
+
+use crate::args::RunArgs;
+use crate::{EXIT_INVALID, complain};
+
+/// More threads do not help a sidecar that shares its node with what it
+/// protects, and each costs memory.
+const MAX_WORKERS: usize = 4;
+/// Documents are loaded and names resolved beside the workers.
+const MAX_BLOCKING_THREADS: usize = 4;
+const STACK_BYTES: usize = 1024 * 1024;
+
+/// Runs the sidecar to its end.
+pub(crate) fn run(args: RunArgs) -> ExitCode {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => {
+            let ended = runtime.block_on(Box::pin(serve(args)));
+            // Connections that outlived the drain end with the process.
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => Err(anyhow::Error::new(error).context("cannot start")),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format_args!("{error:#}"));
+            ExitCode::from(EXIT_INVALID)
+        }
+    }
+}
+
+async fn serve(args: RunArgs) -> anyhow::Result<()> {
+    // Before anything else: a signal during the start must not be lost.
+    let mut signals = Signals::new()?;
+    let log = logging::init(args.log_level);
+    let clock = Arc::new(SystemClock);
+    let metrics = Metrics::new();
+    let audit = AuditLog::start(
+        Box::new(std::io::stdout()),
+        Arc::clone(&metrics),
+        Arc::clone(&clock) as Arc<_>,
+    );
+    let options = RunOptions {
+        listen: ListenOptions { bind: args.bind, listen: args.listen.into_iter().collect() },
+        admin: args.admin,
+        health: args.health,
+        build: BuildOptions { allow_loopback: true },
+        clock,
+        metrics,
+        audit: Arc::new(audit),
+        log: Some(log),
+    };
+    let source = FileSource {
+        dir: args.config,
+        gateway: args.gateway,
+        trust_domain: args.trust_domain,
+    };
+    let following = tokio::select! {
+        following = Box::pin(run_from_files(options, source)) => following?,
+        () = signals.next() => return Ok(()),
+    };
+    until_stopped(&following, &mut signals).await;
+    Ok(())
+}
+
+/// Waits for a reason to stop, then drains; a second signal ends the drain.
+async fn until_stopped(following: &FollowingSidecar, signals: &mut Signals) {
+    let sidecar = following.sidecar();
+    tokio::select! {
+        () = signals.next() => {}
+        () = sidecar.drain().draining() => {}
+    }
+    tokio::select! {
+        _ended = sidecar.stop() => {}
+        () = signals.next() => warn!("stopped by a second signal"),
+    }
+}
+
+/// The signals that stop the sidecar.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
