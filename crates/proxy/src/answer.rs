@@ -1,7 +1,7 @@
 //! Every refusal, and the one function that turns it into HTTP.
 //!
 //! A refusal tells the client what would cure it and nothing else: no upstream
-//! detail, no rule, no path of the machine (design section 6).
+//! detail, no rule, no path of the machine.
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};

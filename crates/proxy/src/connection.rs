@@ -68,7 +68,6 @@ struct Waits {
 struct Arrival {
     listener: Arc<str>,
     remote: SocketAddr,
-    local: SocketAddr,
     waits: Waits,
     transport: Arc<Transport>,
     shared: Arc<Shared>,
@@ -82,15 +81,13 @@ pub(crate) async fn serve(accepted: Accepted, transport: Arc<Transport>, shared:
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "no TCP_NODELAY");
     }
-    if let Ok(local) = stream.local_addr() {
-        let waits = Waits::in_force(&shared);
-        let arrival = Arrival { listener, remote, local, waits, transport, shared };
-        // Boxed apart, so that a plaintext connection does not carry the
-        // memory of a handshake.
-        match arrival.transport.tls.clone() {
-            Some(acceptor) => Box::pin(arrival.over_tls(stream, acceptor)).await,
-            None => Box::pin(arrival.in_plaintext(stream)).await,
-        }
+    let waits = Waits::in_force(&shared);
+    let arrival = Arrival { listener, remote, waits, transport, shared };
+    // Boxed apart, so that a plaintext connection does not carry the memory of
+    // a handshake.
+    match arrival.transport.tls.clone() {
+        Some(acceptor) => Box::pin(arrival.over_tls(stream, acceptor)).await,
+        None => Box::pin(arrival.in_plaintext(stream)).await,
     }
     drop(open);
 }
@@ -202,14 +199,8 @@ impl Arrival {
     }
 
     fn into_service(self, peer: Option<PeerIdentity>, http1: bool) -> (RequestService, Patience) {
-        let connection = ConnectionInfo {
-            listener: self.listener,
-            remote: self.remote,
-            local: self.local,
-            peer,
-            tls: self.transport.tls.is_some(),
-            framing: Arc::new(FramingFault::default()),
-        };
+        let framing = Arc::new(FramingFault::default());
+        let connection = ConnectionInfo::new(self.listener, self.remote, peer, framing);
         let service = RequestService {
             shared: self.shared,
             transport: self.transport,
@@ -221,5 +212,3 @@ impl Arrival {
     }
 }
 
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! Checks of the request head, in the order of design section 6, before any
+//! Checks of the request head, in the order of ARCHITECTURE.md, before any
 //! credential is looked at.
 
 use http::request::Parts;

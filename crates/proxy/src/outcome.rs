@@ -105,13 +105,19 @@ impl Exchange {
         self.missing_scopes = denial.missing_scopes.clone();
     }
 
-    /// Whether the policies were asked at all.
-    pub(crate) fn was_decided(&self) -> bool {
+    /// Whether the policies let the request through.
+    pub(crate) fn was_allowed(&self) -> bool {
         match self.decision {
-            DecisionLabel::Refused => false,
-            DecisionLabel::Allow | DecisionLabel::AuditAllow | DecisionLabel::Deny => true,
+            DecisionLabel::Refused | DecisionLabel::Deny => false,
+            DecisionLabel::Allow | DecisionLabel::AuditAllow => true,
         }
     }
+
+    /// What lives as long as the sidecar.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
 
     /// Ends a request that needs no decision (metadata, preflight): counted,
     /// not audited.

@@ -170,6 +170,19 @@ impl Sidecar {
         self.status.refused(error);
     }
 
+    /// Whether exactly this configuration is in force. If so, an error of
+    /// another one that was refused meanwhile is history.
+    #[must_use]
+    pub fn confirm(&self, config: &SidecarConfig) -> bool {
+        let runtime = self.shared.runtime.load();
+        let in_force =
+            runtime.as_deref().is_some_and(|runtime| runtime.config.version == config.version);
+        if in_force {
+            self.status.confirmed();
+        }
+        in_force
+    }
+
     /// Where traffic is accepted, by server.
     #[must_use]
     pub fn listeners(&self) -> Vec<BoundListener> {
@@ -344,5 +357,3 @@ fn admits_the_same(before: &TlsConfig, now: &TlsConfig) -> bool {
     }
 }
 
-#[cfg(test)]
-mod tests;

@@ -26,6 +26,9 @@ use crate::upstream::connection::UpstreamBody;
 /// Decides about one item of a list.
 pub(crate) type Keep = Box<dyn FnMut(Item<'_>) -> bool + Send>;
 
+/// Told of every task that an answer says was created.
+pub(crate) type NoteTask = Box<dyn Fn(&str) + Send>;
+
 /// Whether the stream may go on under the configuration now in force.
 pub(crate) type StillAllowed = Box<dyn Fn() -> bool + Send>;
 
@@ -52,6 +55,7 @@ pub(crate) struct StreamTimes {
 pub(crate) struct EventStream {
     upstream: UpstreamBody,
     check: EventCheck,
+    note_task: Option<NoteTask>,
     times: StreamTimes,
     still_allowed: StillAllowed,
     changed: Changed,
@@ -82,6 +86,7 @@ impl EventStream {
         Self {
             upstream,
             check,
+            note_task: None,
             times,
             still_allowed,
             changed: changed(generation),
@@ -91,6 +96,12 @@ impl EventStream {
             between_events: Boundary::default(),
             ended: false,
         }
+    }
+
+    /// Has `note` told of the tasks that the stream says were created.
+    pub(crate) fn noting_tasks(mut self, note: NoteTask) -> Self {
+        self.note_task = Some(note);
+        self
     }
 
     /// Whether the stream must end now: a new configuration refuses it, its
@@ -136,6 +147,9 @@ impl EventStream {
             EventCheck::Filter(filter, keep) => {
                 let mut out = Vec::with_capacity(data.len());
                 filter.push(&data, &mut out, keep)?;
+                if let (Some(task), Some(note)) = (filter.take_created_task(), &self.note_task) {
+                    note(&task);
+                }
                 Bytes::from(out)
             }
         };
@@ -317,11 +331,6 @@ impl Body for CappedBody {
 pub(crate) fn token_end(expires_at: i64, leeway: Duration, now_unix: i64) -> Instant {
     let left = u64::try_from(expires_at.saturating_sub(now_unix)).unwrap_or(0);
     Instant::now() + Duration::from_secs(left) + leeway
-}
-
-/// What a stream asks when the configuration changed.
-pub(crate) fn still_allowed(check: impl Fn() -> bool + Send + 'static) -> StillAllowed {
-    Box::new(check)
 }
 
 /// Shares the generation channel of the sidecar.

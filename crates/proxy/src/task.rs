@@ -1,7 +1,6 @@
 //! Tasks: which principal started which task, and by which tool.
 //!
-//! A task id is decided like the call that made it (design: "each task id is
-//! decided like the thing it refers to"; 2025-11-25 utilities/tasks
+//! A task id is decided like the call that made it (2025-11-25 utilities/tasks
 //! "Security"). A task that nobody is known to have started does not exist.
 
 use std::collections::{HashMap, VecDeque};

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn run_takes_what_the_design_promises() {
+    fn run_takes_every_documented_flag() {
         let line = "sidegate run --config dir --gateway crm/support --bind 127.0.0.1 \
             --listen support=127.0.0.1:18080 --listen other=[::1]:0 --admin 127.0.0.1:0 \
             --health 127.0.0.1:0 --trust-domain example.org";

@@ -56,11 +56,7 @@ async fn serve(args: RunArgs) -> anyhow::Result<()> {
     let log = logging::init(args.log_level);
     let clock = Arc::new(SystemClock);
     let metrics = Metrics::new();
-    let audit = AuditLog::start(
-        Box::new(std::io::stdout()),
-        Arc::clone(&metrics),
-        Arc::clone(&clock) as Arc<_>,
-    );
+    let audit = AuditLog::start(Box::new(std::io::stdout()), Arc::clone(&metrics));
     let options = RunOptions {
         listen: ListenOptions { bind: args.bind, listen: args.listen.into_iter().collect() },
         admin: args.admin,

@@ -1,4 +1,4 @@
-//! Which addresses a configuration listens on (design.md section 9).
+//! Which addresses a configuration listens on.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -94,7 +94,7 @@ async fn follow(
             documents = later;
         }
         match load(&source, move |_| documents).await {
-            Ok(config) if sidecar.is_in_force(&config) => {}
+            Ok(config) if sidecar.confirm(&config) => {}
             Ok(config) => {
                 if let Err(error) = sidecar.apply(config).await {
                     warn!(%error, "configuration not applied");

@@ -33,6 +33,10 @@ impl Status {
         self.lock().last_error = Some(error);
     }
 
+    pub(crate) fn confirmed(&self) {
+        self.lock().last_error = None;
+    }
+
     pub(crate) fn closed(&self) {
         self.lock().listeners.clear();
     }

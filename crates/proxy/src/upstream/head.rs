@@ -2,7 +2,7 @@
 //!
 //! A caller's header reaches the server only when it can mean nothing to the
 //! hop: no credentials, no framing, no forwarding or identity header in any
-//! spelling (design section 6; Caddy CVE-2026-30851, oauth2-proxy
+//! spelling (Caddy CVE-2026-30851, oauth2-proxy
 //! CVE-2025-64484, Kuadrant GHSA-g53w-w6mj-hrpp).
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

@@ -144,8 +144,7 @@ async fn authenticate(
 ) -> anyhow::Result<Result<Arc<Claims>, String>> {
     let clock = Arc::new(SystemClock);
     let metrics = Metrics::new();
-    let audit =
-        AuditLog::start(Box::new(std::io::sink()), Arc::clone(&metrics), Arc::clone(&clock) as _);
+    let audit = AuditLog::start(Box::new(std::io::sink()), Arc::clone(&metrics));
     let shared = Shared::new(metrics, Arc::new(audit), clock, Drain::new());
     let options = BuildOptions { allow_loopback: true };
     let runtime = Runtime::build(config.clone(), &options, &shared, None)?;

@@ -1,0 +1,269 @@
+//! Everything that can be wrong with a gateway, found at once.
+//!
+//! What the API server refuses by the schema and its rules is refused here as
+//! well, because files pass no API server, and so is what only the documents
+//! together show: references, keys, rules. Missing input is never replaced by
+//! a default that lets more through.
+
+mod authentication;
+mod authorization;
+mod jwks;
+mod limits;
+pub(crate) mod names;
+mod pem;
+mod servers;
+mod tls;
+mod unserved;
+mod uris;
+
+use sidegate_api::gateway::Server;
+use sidegate_policy::policy_config::PolicyConfig;
+
+use crate::documents::{Documents, GatewayDocument, path};
+use crate::sidecar_config::{AuditArguments, AuthenticationConfig, Limits, TlsConfig};
+use crate::violations::{Place, Violation, Violations};
+
+/// What differs between a cluster and files.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Accept loopback addresses, and plain http to them.
+    pub allow_loopback: bool,
+    /// The SPIFFE trust domain of service accounts in rules.
+    pub trust_domain: String,
+}
+
+/// A gateway in which nothing is wrong. Only [`validate`] makes one.
+#[derive(Debug, Clone)]
+pub struct ValidatedGateway {
+    pub(crate) gateway: String,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) tls: TlsConfig,
+    pub(crate) authentication: AuthenticationConfig,
+    pub(crate) policy: PolicyConfig,
+    pub(crate) audit_arguments: AuditArguments,
+    pub(crate) limits: Limits,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Checks one gateway: the one called `gateway` (`namespace/name`), or the only
+/// one.
+///
+/// # Errors
+/// Everything that is wrong with it and with what it refers to.
+pub fn validate(
+    documents: &Documents,
+    gateway: Option<&str>,
+    options: &Options,
+) -> Result<ValidatedGateway, Violations> {
+    let gateway = choose(documents, gateway)?;
+    let mut check = Check {
+        gateway,
+        documents,
+        options,
+        violations: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let spec = &gateway.spec;
+    check.selector();
+    servers::check(&mut check);
+    let tls = tls::check(&mut check);
+    let limits = limits::check(&mut check, &spec.limits);
+    let authentication = authentication::check(&mut check, &limits);
+    let policy = authorization::check(&mut check);
+    unserved::check(&mut check);
+    let Check {
+        violations,
+        warnings,
+        ..
+    } = check;
+    let violations: Violations = violations.into_iter().collect();
+    match (tls, violations.is_empty()) {
+        (Some(tls), true) => Ok(ValidatedGateway {
+            gateway: format!("{}/{}", gateway.namespace, gateway.name),
+            servers: spec.servers.clone(),
+            tls,
+            authentication,
+            policy,
+            audit_arguments: audit_arguments(spec.audit.arguments),
+            limits,
+            warnings,
+        }),
+        (_, _) => Err(violations),
+    }
+}
+
+fn choose<'a>(
+    documents: &'a Documents,
+    wanted: Option<&str>,
+) -> Result<&'a GatewayDocument, Violations> {
+    let name = |gateway: &GatewayDocument| format!("{}/{}", gateway.namespace, gateway.name);
+    let all = || {
+        documents
+            .gateways
+            .iter()
+            .map(name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let refused =
+        |message: String| Violations::from(Violation::new(Place::file("(all documents)"), message));
+    match (wanted, documents.gateways.as_slice()) {
+        (_, []) => Err(refused("there is no McpGateway: add one".to_owned())),
+        (None, [gateway]) => Ok(gateway),
+        (None, [..]) => Err(refused(format!(
+            "there are several gateways: choose one of {} with --gateway NAMESPACE/NAME",
+            all()
+        ))),
+        (Some(wanted), gateways) => gateways
+            .iter()
+            .find(|gateway| name(gateway) == wanted)
+            .ok_or_else(|| refused(format!("there is no McpGateway {wanted}, but {}", all()))),
+    }
+}
+
+fn audit_arguments(setting: sidegate_api::gateway::AuditArguments) -> AuditArguments {
+    match setting {
+        sidegate_api::gateway::AuditArguments::Omit => AuditArguments::Omit,
+        sidegate_api::gateway::AuditArguments::Hash => AuditArguments::Hash,
+        sidegate_api::gateway::AuditArguments::Include => AuditArguments::Include,
+    }
+}
+
+/// What the checks of one gateway share.
+pub(crate) struct Check<'a> {
+    gateway: &'a GatewayDocument,
+    documents: &'a Documents,
+    options: &'a Options,
+    violations: Vec<Violation>,
+    warnings: Vec<String>,
+}
+
+/// The bounds of a list of texts.
+struct Bounds {
+    items: std::ops::RangeInclusive<usize>,
+    chars: usize,
+}
+
+// === impl Check ===
+
+impl Check<'_> {
+    /// Something is wrong with a field.
+    fn refuse(&mut self, field: &str, message: impl Into<String>) {
+        let place = self.gateway.origin.place(field);
+        let violation = Violation::new(place, message).about(self.gateway.object());
+        self.violations.push(violation.in_field(field));
+    }
+
+    /// Refuses what a check of a single value found.
+    fn refuse_err<T>(&mut self, field: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.refuse(field, message)).ok()
+    }
+
+    /// Whether something was found wrong with a field already.
+    fn has_refused(&self, field: &str) -> bool {
+        self.violations
+            .iter()
+            .any(|violation| violation.field() == field)
+    }
+
+    /// A field is valid, but likely not what was meant, or not safe.
+    fn warn(&mut self, field: &str, message: &str) {
+        self.warnings.push(format!("{field}: {message}"));
+    }
+
+    /// Checks a list: how many, how long, nothing twice, and each by itself.
+    fn texts(
+        &mut self,
+        field: &str,
+        texts: &[String],
+        bounds: &Bounds,
+        valid: impl Fn(&str) -> Result<(), String>,
+    ) {
+        let (least, most) = (*bounds.items.start(), *bounds.items.end());
+        if texts.len() < least {
+            self.refuse(field, format!("must have at least {least}"));
+        }
+        if texts.len() > most {
+            self.refuse(
+                field,
+                format!(
+                    "has {} entries, and at most {most} are allowed",
+                    texts.len()
+                ),
+            );
+        }
+        for (index, text) in texts.iter().enumerate() {
+            let field = format!("{field}[{index}]");
+            if texts.iter().take(index).any(|before| before == text) {
+                self.refuse(&field, format!("`{text}` is there twice: remove one"));
+            } else if text.is_empty() {
+                self.refuse(&field, "is empty");
+            } else if text.chars().nth(bounds.chars).is_some() {
+                self.refuse(
+                    &field,
+                    format!("must be at most {} characters long", bounds.chars),
+                );
+            } else {
+                self.refuse_err(&field, valid(text));
+            }
+        }
+    }
+
+    /// A value of a ConfigMap of the gateway's namespace.
+    fn config_map_value(&mut self, field: &str, name: &str, key: &str) -> Option<Vec<u8>> {
+        let namespace = &self.gateway.namespace;
+        let found = match self.documents.config_map(namespace, name) {
+            None => Err(format!(
+                "there is no ConfigMap {namespace}/{name}: add it to the documents"
+            )),
+            Some(map) => map
+                .data
+                .get(key)
+                .cloned()
+                .ok_or_else(|| format!("ConfigMap {namespace}/{name} has no key `{key}`")),
+        };
+        self.refuse_err(field, found)
+    }
+
+    fn selector(&mut self) {
+        let selector = &self.gateway.spec.selector;
+        if selector.is_empty() {
+            let message =
+                "is empty and would take every pod of the namespace: name a label in matchLabels";
+            self.refuse("spec.selector", message);
+        }
+        for (label, value) in &selector.match_labels {
+            let field = path::key("spec.selector.matchLabels", label);
+            if !names::is_label_key(label) {
+                self.refuse(&field, names::LABEL_KEY);
+            }
+            if !names::is_label_value(value) {
+                self.refuse(&field, names::LABEL_VALUE);
+            }
+        }
+        for (index, requirement) in selector.match_expressions.iter().enumerate() {
+            use sidegate_api::selector::LabelOperator::{DoesNotExist, Exists, In, NotIn};
+
+            let field = format!("spec.selector.matchExpressions[{index}]");
+            if !names::is_label_key(&requirement.key) {
+                self.refuse(&format!("{field}.key"), names::LABEL_KEY);
+            }
+            let needs_values = match requirement.operator {
+                In | NotIn => true,
+                Exists | DoesNotExist => false,
+            };
+            if needs_values == requirement.values.is_empty() {
+                let message = "In and NotIn need values; Exists and DoesNotExist have none";
+                self.refuse(&format!("{field}.values"), message);
+            }
+            for (at, value) in requirement.values.iter().enumerate() {
+                if !names::is_label_value(value) {
+                    self.refuse(&format!("{field}.values[{at}]"), names::LABEL_VALUE);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! Fields that are part of the resource, but that this version does not serve.
+//! To ignore them would leave people with less than they asked for.
+
+use super::Check;
+
+pub(super) fn check(check: &mut Check<'_>) {
+    let spec = &check.gateway.spec;
+    for (field, is_set) in [
+        ("spec.llm", spec.llm.is_some()),
+        ("spec.remoteServers", !spec.remote_servers.is_empty()),
+        ("spec.rateLimits", !spec.rate_limits.is_empty()),
+        ("spec.anomaly", spec.anomaly.is_some()),
+    ] {
+        if is_set {
+            check.refuse(field, "is not served by this version yet: remove it");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One request, from its head to the head of its answer: the phases in the
+//! order in which the first failure answers.
+//!
+//! framing, size and host, origin, path, identity, HTTP method, media type and
+//! encoding, `Accept`, body, message, decision, limits, upstream. Everything up
+//! to the decision happens before a byte goes to the server.
+
+mod admit;
+mod connection_info;
+mod cors;
+mod legacy;
+mod message;
+mod metadata;
+mod send;
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response};
+use hyper::body::Incoming;
+use sidegate_policy::principal::Principal;
+use sidegate_telemetry::trace::TraceContext;
+
+pub use self::connection_info::ConnectionInfo;
+use self::cors::Cors;
+pub(crate) use self::legacy::is_session_id;
+use crate::answer::Refusal;
+use crate::body::ResponseBody;
+use crate::head::{self, Route};
+use crate::outcome::Exchange;
+use crate::runtime::{McpServer, Runtime};
+use crate::shared::Shared;
+
+/// Methods of the endpoint, for a client that tried another one.
+const ENDPOINT_METHODS: &str = "POST, GET, DELETE";
+
+/// An answer, and how it is recorded.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) response: Response<ResponseBody>,
+    pub(crate) record: Record,
+}
+
+/// How an answered request is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// Nothing was decided: metadata, preflight.
+    Uncounted,
+    /// Passed on; the word says how the answer goes.
+    Answered(&'static str),
+}
+
+/// A request that was let through to a server's endpoint: what every later
+/// phase needs.
+pub(crate) struct Admitted {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) server: Arc<McpServer>,
+    pub(crate) principal: Arc<Principal>,
+    /// The URL of the metadata that challenges name.
+    pub(crate) metadata_url: String,
+    pub(crate) headers: HeaderMap,
+}
+
+/// Answers one request.
+pub async fn serve(
+    shared: &Arc<Shared>,
+    connection: &Arc<ConnectionInfo>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let mut exchange = Exchange::begin(shared, connection, trace_of(request.headers()));
+    // Before anything else: the position of the request on its connection is
+    // known by the count of these calls.
+    let fault = connection.framing.take_fault();
+    let mut cors = None;
+    let answered = match fault {
+        Some(fault) => Err(Refusal::Framing(fault)),
+        None => answer(&mut exchange, connection, request, &mut cors).await,
+    };
+    let mut response = record(exchange, answered);
+    if let Some(cors) = cors {
+        cors.add_to(response.headers_mut());
+    }
+    response
+}
+
+async fn answer(
+    exchange: &mut Exchange,
+    connection: &Arc<ConnectionInfo>,
+    request: Request<Incoming>,
+    cors: &mut Option<Cors>,
+) -> Result<Reply, Refusal> {
+    let runtime = exchange.runtime.clone().ok_or(Refusal::Unconfigured)?;
+    let server = runtime.server(&connection.listener).ok_or(Refusal::Unconfigured)?;
+    let (parts, body) = request.into_parts();
+
+    head::check_size(&parts, runtime.limits())?;
+    head::check_method_kind(&parts.method)?;
+    let authority = head::authority(&parts, server)?;
+    *cors = head::origin(&parts.headers, server)?.and_then(Cors::of);
+    match head::route(&parts, server, &authority)? {
+        Route::Metadata(resource) => metadata::answer(&parts, &runtime, server, resource, cors),
+        Route::Endpoint => {
+            if let Some(preflight) = cors.as_ref().and_then(|cors| cors.preflight(&parts)) {
+                return Ok(preflight);
+            }
+            let admission = admit::Admission {
+                runtime: &runtime,
+                server,
+                connection,
+                authority: &authority,
+            };
+            let principal = admission.admit(&parts.headers).await?;
+            exchange.principal = Some(Arc::clone(&principal));
+            let admitted = Admitted {
+                shared: Arc::clone(exchange.shared()),
+                server: Arc::clone(server),
+                principal,
+                metadata_url: admission.metadata_url(),
+                headers: parts.headers,
+                runtime,
+            };
+            endpoint(exchange, connection, admitted, &parts.method, body).await
+        }
+    }
+}
+
+/// What an admitted request wants of the endpoint.
+async fn endpoint(
+    exchange: &mut Exchange,
+    connection: &Arc<ConnectionInfo>,
+    admitted: Admitted,
+    method: &Method,
+    body: Incoming,
+) -> Result<Reply, Refusal> {
+    match *method {
+        Method::POST => message::post(exchange, connection, admitted, body).await,
+        Method::GET => legacy::get(exchange, admitted).await,
+        Method::DELETE => legacy::delete(exchange, admitted).await,
+        _ => Err(Refusal::MethodNotAllowed { allow: ENDPOINT_METHODS }),
+    }
+}
+
+/// The one place where the record of a request is closed.
+fn record(exchange: Exchange, answered: Result<Reply, Refusal>) -> Response<ResponseBody> {
+    match answered {
+        Ok(Reply { response, record: Record::Uncounted }) => {
+            exchange.finish_uncounted();
+            response
+        }
+        Ok(Reply { response, record: Record::Answered(outcome) }) => {
+            exchange.finish(response.status().as_u16(), "allowed", outcome);
+            response
+        }
+        Err(refusal) => {
+            let reason = refusal.reason();
+            let outcome = if exchange.was_allowed() { "failed" } else { "refused" };
+            let response = refusal.into_response(exchange.rpc_id.as_deref());
+            exchange.finish(response.status().as_u16(), reason, outcome);
+            response
+        }
+    }
+}
+
+fn trace_of(headers: &HeaderMap) -> TraceContext {
+    let mut values = headers.get_all("traceparent").iter();
+    let one = values.next().filter(|_| values.next().is_none());
+    TraceContext::from_headers(one.map(http::HeaderValue::as_bytes))
+}
+
+/// Whether exactly this path answers a head on its own: only for `GET`-like
+/// requests without a body.
+fn is_read(parts: &Parts) -> bool {
+    matches!(parts.method, Method::GET | Method::HEAD)
+}

@@ -1,0 +1,265 @@
+//! A POST: one JSON-RPC message, scanned, decided and passed on as it came.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use hyper::body::Incoming;
+use memchr::memmem;
+use sidegate_mcp::{Call, Era, Field, ListKind, McpHeaders, Received};
+use sidegate_policy::decision::{Denial, DenialReason, Permit};
+use sidegate_policy::resource::Context;
+use sidegate_telemetry::trace::TraceContext;
+
+use super::send::{Sending, send};
+use super::{Admitted, ConnectionInfo, Reply, legacy};
+use crate::answer::{Denied, Refusal};
+use crate::collect::{CollectError, CollectLimits, Collected, collect};
+use crate::decide::{self, Question, Subject};
+use crate::head;
+use crate::outcome::Exchange;
+use crate::respond::{Expected, Watching};
+use crate::shared::Held;
+
+/// What a server may answer a POST with, and what its client must accept.
+const ANSWER_TYPES: [&str; 2] = ["application/json", "text/event-stream"];
+const ACCEPT_ANSWERS: &str = "application/json, text/event-stream";
+
+/// Every way in which a client says that a call may become a task holds this
+/// word: `params.task`, or the capability of the tasks extension. A client
+/// that spells it with escapes gets a task that nobody may ask about.
+const TASK_WORD: &[u8] = b"task";
+
+/// Reads, decides and forwards the message of a POST.
+///
+/// # Errors
+/// The first check that fails, in the order of the checks below.
+pub(super) async fn post(
+    exchange: &mut Exchange,
+    connection: &ConnectionInfo,
+    admitted: Admitted,
+    body: Incoming,
+) -> Result<Reply, Refusal> {
+    let headers = &admitted.headers;
+    head::check_media_type(headers)?;
+    head::check_accept(headers, &ANSWER_TYPES)?;
+    head::check_length(headers, admitted.runtime.limits())?;
+    let Collected { bytes, guards } = read(&admitted, connection, body).await?;
+    let session = legacy::session_id(headers)?;
+
+    let fields = mcp_headers(headers);
+    let received = sidegate_mcp::receive(&bytes, &fields, admitted.runtime.scan_limits())
+        .map_err(|rejection| {
+            exchange.rpc_id.clone_from(&rejection.id);
+            Refusal::Message(rejection)
+        })?;
+    exchange.rpc_id = received.id.map(Into::into);
+    exchange.asked(decide::method_label(&received));
+    // The header says it nearer to the wire; `_meta` is for clients without one.
+    if let Some(parent) = received.traceparent.as_deref().filter(|_| !is_traced(headers)) {
+        exchange.trace = TraceContext::from_headers(Some(parent.as_bytes()));
+    }
+    if received.id.is_none() && decide::needs_id(&received) {
+        return Err(Refusal::MissingId);
+    }
+
+    let server = &*admitted.server.name;
+    let questions =
+        decide::questions(&received, server, &admitted.principal, &admitted.shared.tasks);
+    if let Some(question) = questions.first() {
+        exchange.about(&question.subject, received.arguments);
+    }
+    let permit = decided(exchange, &admitted, &received, &questions)?;
+
+    let session = admitted.session_for(&received, session)?;
+    let held = Held { in_progress: Some(admitted.enter()?), buffered: guards };
+    let sending = Sending {
+        permit,
+        method: Method::POST,
+        accept: ACCEPT_ANSWERS,
+        repeatable: is_repeatable(&received.call),
+        expected: expected(&received, session, &bytes),
+        watching: Watching {
+            questions,
+            method: received.method.as_ref().into(),
+            arguments: received.arguments.map(Into::into),
+        },
+        body: bytes.clone(),
+        held,
+    };
+    send(exchange, admitted, sending).await
+}
+
+async fn read(
+    admitted: &Admitted,
+    connection: &ConnectionInfo,
+    body: Incoming,
+) -> Result<Collected, Refusal> {
+    let limits = admitted.runtime.limits();
+    let bounds = CollectLimits {
+        max: limits.max_body_bytes,
+        idle: limits.body_idle_timeout,
+        budget: limits.max_buffered_bytes,
+    };
+    collect(body, bounds, &admitted.shared.buffered).await.map_err(|error| match error {
+        CollectError::TooLarge => Refusal::BodyTooLarge,
+        CollectError::TimedOut => Refusal::BodyTimedOut,
+        CollectError::OutOfMemory => Refusal::Overloaded,
+        CollectError::BrokenOff(_) => match connection.framing.body_fault() {
+            Some(fault) => Refusal::Framing(fault),
+            None => Refusal::BodyBrokenOff,
+        },
+    })
+}
+
+/// Asks the policies; a denial becomes the refusal that says what cures it.
+fn decided(
+    exchange: &mut Exchange,
+    admitted: &Admitted,
+    received: &Received<'_>,
+    questions: &[Question],
+) -> Result<Permit, Refusal> {
+    let context = Context { method: &received.method, arguments: received.arguments };
+    let policies = &admitted.runtime.policies;
+    let server = &*admitted.server.name;
+    match decide::decide(policies, &admitted.principal, server, questions, &context) {
+        Ok(permit) => {
+            exchange.allowed(&permit);
+            Ok(permit)
+        }
+        Err(denial) => {
+            exchange.denied(&denial);
+            Err(admitted.denied(denial, received.era))
+        }
+    }
+}
+
+/// Requests that change nothing may be sent a second time when a pooled
+/// connection turns out to be dead.
+fn is_repeatable(call: &Call<'_>) -> bool {
+    matches!(call, Call::List(_) | Call::ListTasks)
+}
+
+/// How the answer to this message has to be read.
+fn expected(received: &Received<'_>, session: Option<Box<str>>, body: &Bytes) -> Expected {
+    let opens_session = received.era == Era::Legacy && &*received.method == "initialize";
+    let tool = match &received.call {
+        Call::Tool { name } if memmem::find(body, TASK_WORD).is_some() => {
+            Some(Arc::from(name.as_ref()))
+        }
+        _ => None,
+    };
+    Expected {
+        era: received.era,
+        session,
+        opens_session,
+        closes_session: false,
+        filtered: must_filter(&received.call) || tool.is_some(),
+        task_of: tool,
+    }
+}
+
+/// Whether an answer can hold more than what was asked for by name.
+fn must_filter(call: &Call<'_>) -> bool {
+    match call {
+        Call::Tool { .. }
+        | Call::Prompt { .. }
+        | Call::ReadResource { .. }
+        | Call::Complete { .. } => false,
+        Call::SubscribeResource { .. }
+        | Call::Listen { .. }
+        | Call::Task { .. }
+        | Call::List(
+            ListKind::Tools | ListKind::Prompts | ListKind::Resources | ListKind::Templates,
+        )
+        | Call::ListTasks
+        | Call::Session
+        | Call::Notification
+        | Call::ClientResponse
+        | Call::Other => true,
+    }
+}
+
+fn is_traced(headers: &HeaderMap) -> bool {
+    headers.contains_key("traceparent")
+}
+
+fn mcp_headers(headers: &HeaderMap) -> McpHeaders<'_> {
+    McpHeaders {
+        protocol_version: field(headers, "mcp-protocol-version"),
+        method: field(headers, "mcp-method"),
+        name: field(headers, "mcp-name"),
+        session: headers.contains_key("mcp-session-id"),
+    }
+}
+
+pub(super) fn field<'a>(headers: &'a HeaderMap, name: &str) -> Field<'a> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Field::Absent,
+        (Some(value), None) => Field::One(value.as_bytes()),
+        (Some(_), Some(_)) => Field::Many,
+    }
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    /// The refusal that a denial becomes.
+    pub(super) fn denied(&self, denial: Denial, era: Era) -> Refusal {
+        let Denial { reason, rule: _, missing_scopes } = denial;
+        if reason == DenialReason::UnknownMethod {
+            return Refusal::UnknownMethod { era };
+        }
+        Refusal::Denied(Box::new(Denied {
+            reason,
+            missing_scopes,
+            metadata_url: self.metadata_url.clone(),
+            has_token: self.principal.claims().is_some(),
+        }))
+    }
+
+    /// One more request in progress for this principal.
+    ///
+    /// # Errors
+    /// 429 at `limits.maxRequestsPerPrincipal`.
+    pub(super) fn enter(&self) -> Result<crate::shared::InProgressGuard, Refusal> {
+        let limit = self.runtime.limits().max_requests_per_principal;
+        let entered = self.shared.in_progress.enter(self.principal.key(), limit);
+        entered.ok_or(Refusal::TooManyRequests)
+    }
+
+    /// The session that the message belongs to.
+    ///
+    /// # Errors
+    /// 404 for a session that is not this principal's; 429 when `initialize`
+    /// would open one too many.
+    fn session_for(
+        &self,
+        received: &Received<'_>,
+        session: Option<&str>,
+    ) -> Result<Option<Box<str>>, Refusal> {
+        match (received.era, session) {
+            // This era has no sessions; the header is ignored and not passed on.
+            (Era::Modern, _) => Ok(None),
+            (Era::Legacy, Some(id)) => self.own_session(id).map(|()| Some(id.into())),
+            (Era::Legacy, None) if &*received.method == "initialize" => {
+                self.check_session_room().map(|()| None)
+            }
+            (Era::Legacy, None) => Ok(None),
+        }
+    }
+}
+
+/// Kind and name of what a stream was permitted for, for its later decisions.
+impl Watching {
+    /// A stream about the server as a whole.
+    pub(super) fn session(method: &str) -> Self {
+        let action = sidegate_policy::resource::Action::UseSession;
+        Self {
+            questions: vec![Question { action, subject: Subject::Server }],
+            method: method.into(),
+            arguments: None,
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The built `sidegate` and `sidegate-dev` as processes.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::client::Client;
+use crate::poll::until;
+
+/// A program of this workspace that runs until it is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// A `sidegate run`.
+#[derive(Debug)]
+pub struct SidegateProcess {
+    process: Process,
+    health: SocketAddr,
+}
+
+/// What a process wrote so far.
+#[derive(Debug, Clone, Default)]
+struct Output {
+    text: Arc<Mutex<String>>,
+}
+
+/// Where cargo puts a binary of this workspace.
+///
+/// # Panics
+/// It was not built; the message says how.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the test");
+    // target/debug/deps/test-hash, or target/debug/examples/…
+    let built = test
+        .ancestors()
+        .skip(1)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
+    built.unwrap_or_else(|| panic!("`{name}` is not built: run `cargo build --bins` first"))
+}
+
+/// Ports of 127.0.0.1 that nobody has at the moment, all different.
+///
+/// # Panics
+/// There are none.
+#[must_use]
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
+    listeners.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Starts a program of this workspace.
+    ///
+    /// # Panics
+    /// It is not built or does not start.
+    #[must_use]
+    pub fn start(name: &str, arguments: &[&str], dir: &Path) -> Self {
+        let mut child = Command::new(binary(name))
+            .args(arguments)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let (stdout, stderr) = (Output::default(), Output::default());
+        stdout.follow(child.stdout.take().expect("a pipe"));
+        stderr.follow(child.stderr.take().expect("a pipe"));
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to standard output so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it wrote to standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Waits until it wrote this to standard output.
+    ///
+    /// # Panics
+    /// It does not.
+    pub async fn until_stdout(&self, text: &str) -> String {
+        until(&format!("`{text}` is printed"), || {
+            Some(self.stdout()).filter(|out| out.contains(text))
+        })
+        .await
+    }
+
+    /// Sends a signal, such as `TERM`.
+    ///
+    /// # Panics
+    /// It is gone already.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.id());
+        let sent = Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .expect("a shell");
+        assert!(sent.success(), "the process is gone: {}", self.stderr());
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Panics
+    /// The system does not know.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// It does not.
+    pub async fn until_ended(&mut self) -> ExitStatus {
+        until("the process ends", || self.ended()).await
+    }
+
+    /// Asks it to stop and waits until it did.
+    ///
+    /// # Panics
+    /// It does not.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.until_ended().await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// === impl SidegateProcess ===
+
+impl SidegateProcess {
+    /// Starts `sidegate run --config DIR` on loopback, with further arguments.
+    ///
+    /// # Panics
+    /// It is not built or does not start.
+    #[must_use]
+    pub fn start(config: &Path, arguments: &[&str]) -> Self {
+        let [admin, health] =
+            free_ports().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let (dir, admin, health_text) = (
+            config.display().to_string(),
+            admin.to_string(),
+            health.to_string(),
+        );
+        let mut all = vec![
+            "run",
+            "--config",
+            &dir,
+            "--admin",
+            &admin,
+            "--health",
+            &health_text,
+        ];
+        all.extend_from_slice(arguments);
+        Self {
+            process: Process::start("sidegate", &all, config),
+            health,
+        }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Its health port.
+    #[must_use]
+    pub fn health(&self) -> SocketAddr {
+        self.health
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// It ends, or does not become ready.
+    pub async fn until_ready(&mut self) {
+        let client = Client::plaintext(self.health);
+        let end = tokio::time::Instant::now() + crate::poll::PATIENCE;
+        loop {
+            if client
+                .get("/readyz")
+                .await
+                .is_ok_and(|answer| answer.status == 200)
+            {
+                return;
+            }
+            if let Some(ended) = self.process.ended() {
+                panic!("sidegate ended ({ended}): {}", self.process.stderr());
+            }
+            assert!(
+                tokio::time::Instant::now() < end,
+                "not ready: {}",
+                self.process.stderr()
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+}
+
+// === impl Output ===
+
+impl Output {
+    fn follow(&self, pipe: impl Read + Send + 'static) {
+        let output = self.clone();
+        // Ends with the pipe, so with the process.
+        thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let text = String::from_utf8_lossy(&line).into_owned();
+                output
+                    .text
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push_str(&text);
+                line.clear();
+            }
+        });
+    }
+
+    fn text(&self) -> String {
+        self.text
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_ports_differ() {
+        let [a, b] = free_ports();
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    #[should_panic(expected = "`no-such-program` is not built: run `cargo build --bins` first")]
+    fn a_program_that_is_not_built_is_explained() {
+        let _ = binary("no-such-program");
+    }
+}

@@ -1,0 +1,80 @@
+//! Handshakes of one listener.
+
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sidegate_policy::principal::PeerIdentity;
+use tokio::net::TcpStream;
+use tokio::time;
+use tokio_rustls::server::TlsStream;
+
+use crate::accept_error::AcceptError;
+use crate::identity::{InvalidIdentity, identity_of};
+use crate::server::ServerTls;
+
+/// Most bytes that wait in one connection to be sent. A sidecar has thousands
+/// of connections, some of whose clients do not read; the library would let
+/// twice as many wait.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
+/// Accepts TLS connections; its certificates can be replaced at any time.
+#[derive(Debug)]
+pub struct TlsAcceptor {
+    current: ArcSwap<ServerTls>,
+}
+
+// === impl TlsAcceptor ===
+
+impl TlsAcceptor {
+    /// An acceptor that begins with this configuration.
+    #[must_use]
+    pub fn new(tls: ServerTls) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(tls),
+        }
+    }
+
+    /// Replaces the configuration for handshakes that begin from now on.
+    /// Those in progress end under the old one, and connections stay.
+    pub fn replace(&self, tls: ServerTls) {
+        self.current.store(tls.into());
+    }
+
+    /// Does the handshake, and says who the client is: in mode `Mutual` always
+    /// somebody, else nobody.
+    ///
+    /// # Errors
+    /// [`AcceptError`] when the handshake fails or takes longer than `timeout`.
+    /// The connection is closed then.
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+        timeout: Duration,
+    ) -> Result<(TlsStream<TcpStream>, Option<PeerIdentity>), AcceptError> {
+        let tls = self.current.load_full();
+        let handshake =
+            tokio_rustls::TlsAcceptor::from(tls.config.clone()).accept_with(stream, |session| {
+                session.set_buffer_limit(Some(SEND_BUFFER_BYTES));
+            });
+        let stream = time::timeout(timeout, handshake)
+            .await
+            .map_err(|_| AcceptError::Timeout)??;
+        let peer = if tls.is_mutual() {
+            Some(peer_of(&stream)?)
+        } else {
+            None
+        };
+        Ok((stream, peer))
+    }
+}
+
+/// The identity in the certificate that the handshake verified.
+fn peer_of(stream: &TlsStream<TcpStream>) -> Result<PeerIdentity, AcceptError> {
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(<[_]>::first);
+    match leaf.map(identity_of) {
+        Some(Ok(peer)) => Ok(peer),
+        Some(Err(invalid)) => Err(AcceptError::Identity(invalid)),
+        None => Err(AcceptError::Identity(InvalidIdentity::Unreadable)),
+    }
+}

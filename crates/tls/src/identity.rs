@@ -1,0 +1,75 @@
+//! The identity in a client certificate (SPIFFE X.509-SVID).
+//!
+//! A certificate that could be read in two ways names nobody: several URIs, or
+//! one that looks like a SPIFFE id and is none, end the handshake. A
+//! certificate without a SPIFFE id is fine; whoever holds it is verified and
+//! has no name.
+
+use rustls_pki_types::CertificateDer;
+use sidegate_policy::principal::{InvalidSpiffeId, PeerIdentity};
+use thiserror::Error;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+const SCHEME: &str = "spiffe:";
+
+/// Why a certificate that was issued by a trusted authority names nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum InvalidIdentity {
+    /// The certificate or its alternative names cannot be read.
+    #[error("the alternative names of the client certificate cannot be read")]
+    Unreadable,
+    /// An SVID has exactly one URI.
+    #[error("the client certificate has several URIs; a SPIFFE certificate has exactly one")]
+    SeveralUris,
+    /// The URI begins like a SPIFFE id and is none.
+    #[error("the client certificate has a URI that is no SPIFFE id: {0}")]
+    SpiffeId(InvalidSpiffeId),
+}
+
+/// Who holds this certificate. It must have been verified.
+///
+/// # Errors
+/// [`InvalidIdentity`] when the certificate is ambiguous.
+pub(crate) fn identity_of(
+    certificate: &CertificateDer<'_>,
+) -> Result<PeerIdentity, InvalidIdentity> {
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_| InvalidIdentity::Unreadable)?;
+    let names = parsed
+        .subject_alternative_name()
+        .map_err(|_| InvalidIdentity::Unreadable)?;
+    let mut uri = None;
+    for name in names.iter().flat_map(|names| &names.value.general_names) {
+        match name {
+            GeneralName::URI(_) if uri.is_some() => return Err(InvalidIdentity::SeveralUris),
+            GeneralName::URI(text) => uri = Some(*text),
+            GeneralName::Invalid(..) => return Err(InvalidIdentity::Unreadable),
+            GeneralName::OtherName(..)
+            | GeneralName::RFC822Name(_)
+            | GeneralName::DNSName(_)
+            | GeneralName::X400Address(_)
+            | GeneralName::DirectoryName(_)
+            | GeneralName::EDIPartyName(_)
+            | GeneralName::IPAddress(_)
+            | GeneralName::RegisteredID(_) => {}
+        }
+    }
+    match uri {
+        Some(uri) if looks_like_spiffe(uri) => {
+            let id = uri.parse().map_err(InvalidIdentity::SpiffeId)?;
+            Ok(PeerIdentity::new(Some(id)))
+        }
+        Some(_) | None => Ok(PeerIdentity::new(None)),
+    }
+}
+
+/// Schemes are written in any case, so another spelling is a malformed id, not
+/// another kind of URI. What comes before the scheme is no excuse either.
+fn looks_like_spiffe(uri: &str) -> bool {
+    let start = uri.trim_start().as_bytes();
+    start
+        .get(..SCHEME.len())
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME.as_bytes()))
+}
