@@ -144,13 +144,8 @@ impl AuthnSettings {
             && *cache_entries == other.cache_entries
             && *jwks == other.jwks
             && *allow_loopback == other.allow_loopback
-            && same_hierarchy(hierarchy, &other.hierarchy)
+            && *hierarchy == other.hierarchy
     }
-}
-
-/// A hierarchy is a sorted map that its `Debug` output shows whole.
-fn same_hierarchy(one: &ScopeHierarchy, other: &ScopeHierarchy) -> bool {
-    format!("{one:?}") == format!("{other:?}")
 }
 
 // === impl KeySource ===

@@ -38,7 +38,7 @@ pub struct ScopeSet {
 }
 
 /// Which scopes a scope includes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScopeHierarchy {
     // INVARIANT: transitively closed, so that one look-up per scope is enough.
     included: Arc<BTreeMap<Scope, ScopeSet>>,

@@ -63,8 +63,12 @@ impl Admin {
 
     fn config(&self) -> Answer {
         let runtime = self.shared.runtime.load();
-        let config = runtime.as_deref().map(|runtime| runtime.config.redacted_json());
-        let version = runtime.as_deref().map(|runtime| runtime.config.version.clone());
+        let config = runtime
+            .as_deref()
+            .map(|runtime| runtime.config.redacted_json());
+        let version = runtime
+            .as_deref()
+            .map(|runtime| runtime.config.version.clone());
         let facts = self.status.facts();
         let listeners: Vec<_> = facts
             .listeners
@@ -84,18 +88,29 @@ impl Admin {
 
     fn log_level(&self) -> Answer {
         match &self.log {
-            Some(log) => answer(StatusCode::OK, "text/plain", Bytes::from(log.level().to_string())),
+            Some(log) => answer(
+                StatusCode::OK,
+                "text/plain",
+                Bytes::from(log.level().to_string()),
+            ),
             None => not_found(),
         }
     }
 
     async fn set_log_level(&self, body: Incoming) -> Answer {
-        let Some(log) = &self.log else { return not_found() };
+        let Some(log) = &self.log else {
+            return not_found();
+        };
         let Ok(body) = Limited::new(body, MAX_BODY_BYTES).collect().await else {
-            return text(StatusCode::PAYLOAD_TOO_LARGE, "the body is the name of a level\n");
+            return text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is the name of a level\n",
+            );
         };
         let body = body.to_bytes();
-        let level = std::str::from_utf8(&body).ok().and_then(|level| level.trim().parse().ok());
+        let level = std::str::from_utf8(&body)
+            .ok()
+            .and_then(|level| level.trim().parse().ok());
         match level {
             Some(level) => {
                 log.set(level);
@@ -120,13 +135,19 @@ impl Admin {
 }
 
 fn json_answer(value: &serde_json::Value) -> Answer {
-    answer(StatusCode::OK, "application/json", Bytes::from(value.to_string()))
+    answer(
+        StatusCode::OK,
+        "application/json",
+        Bytes::from(value.to_string()),
+    )
 }
 
 /// Whether a request comes from this machine and from no web page.
 fn is_local(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return false;
+    };
     !headers.contains_key(ORIGIN) && host.to_str().is_ok_and(is_loopback_host)
 }
 
@@ -140,10 +161,14 @@ fn is_loopback_host(host: &str) -> bool {
             }
             None => return false,
         },
-        None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
+        None => host
+            .split_once(':')
+            .map_or((host, None), |(name, port)| (name, Some(port))),
     };
     let is_loopback = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+        || name
+            .parse::<Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback());
     is_loopback && (port.is_none() || is_port(port))
 }
 
@@ -161,15 +186,38 @@ mod tests {
 
     #[test]
     fn loopback_hosts_are_told_from_others() {
-        for host in
-            ["localhost", "LOCALHOST:15020", "127.0.0.1", "127.0.0.1:1", "127.1.2.3:80", "[::1]", "[::1]:15020"]
-        {
+        for host in [
+            "localhost",
+            "LOCALHOST:15020",
+            "127.0.0.1",
+            "127.0.0.1:1",
+            "127.1.2.3:80",
+            "[::1]",
+            "[::1]:15020",
+        ] {
             assert!(is_loopback_host(host), "{host}");
         }
         for host in [
-            "", "evil.example", "localhost.evil.example", "evil.example:15020", "127.0.0.1.evil.example",
-            "127.1", "0.0.0.0", "2130706433", "10.0.0.1", "[::]", "[::1", "[::1]x", "[::1]:", "localhost:",
-            "localhost:x", "localhost:99999", "localhost:+1", "localhost:1:2", "::1", "user@localhost",
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "evil.example:15020",
+            "127.0.0.1.evil.example",
+            "127.1",
+            "0.0.0.0",
+            "2130706433",
+            "10.0.0.1",
+            "[::]",
+            "[::1",
+            "[::1]x",
+            "[::1]:",
+            "localhost:",
+            "localhost:x",
+            "localhost:99999",
+            "localhost:+1",
+            "localhost:1:2",
+            "::1",
+            "user@localhost",
         ] {
             assert!(!is_loopback_host(host), "{host}");
         }

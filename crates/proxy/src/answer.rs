@@ -26,10 +26,14 @@ pub(crate) enum Refusal {
     HostNotServed,
     OriginRefused,
     NotFound,
-    MethodNotAllowed { allow: &'static str },
+    MethodNotAllowed {
+        allow: &'static str,
+    },
     Unauthenticated(Unauthenticated),
     /// More than one credential, or one that is no credential at all.
-    MalformedCredentials { fault: &'static str },
+    MalformedCredentials {
+        fault: &'static str,
+    },
     /// The issuer's keys were never loaded or are too old: nobody can tell
     /// whether the token is good, so the client must keep it.
     KeysUnavailable,
@@ -42,7 +46,9 @@ pub(crate) enum Refusal {
     /// Bodies in memory reached `limits.maxBufferedBytes`.
     Overloaded,
     Message(Box<Rejection>),
-    UnknownMethod { era: Era },
+    UnknownMethod {
+        era: Era,
+    },
     /// A request that must have an id has none.
     MissingId,
     UnknownSession,
@@ -81,6 +87,8 @@ struct Wording {
     status: StatusCode,
     code: i64,
     message: String,
+    /// Raw JSON for `error.data`.
+    data: Option<Box<str>>,
     challenge: Option<String>,
     allow: Option<&'static str>,
     retry_after: Option<&'static str>,
@@ -129,18 +137,19 @@ impl Refusal {
 
     /// The answer, with the id of the request where it could be read.
     pub(crate) fn into_response(self, id: Option<&str>) -> Response<ResponseBody> {
-        let data = match &self {
-            Self::Message(rejection) => rejection.data.clone(),
-            _ => None,
-        };
         let wording = self.wording();
-        let body = error_body(id, wording.code, &wording.message, data.as_deref());
+        let body = error_body(id, wording.code, &wording.message, wording.data.as_deref());
         let mut response = Response::new(ResponseBody::full(Bytes::from(body)));
         *response.status_mut() = wording.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let challenge = wording.challenge.and_then(|text| HeaderValue::try_from(text).ok());
+        let challenge = wording
+            .challenge
+            .and_then(|text| HeaderValue::try_from(text).ok());
         if let Some(challenge) = challenge {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -162,20 +171,34 @@ impl Refusal {
     fn wording(self) -> Wording {
         use StatusCode as S;
         match self {
-            Self::Framing(_) => plain(S::BAD_REQUEST, codes::BAD_REQUEST, "malformed request").closing(),
-            Self::UriTooLong => plain(S::URI_TOO_LONG, codes::BAD_REQUEST, "request target too long"),
-            Self::HeadTooLarge => {
-                plain(S::REQUEST_HEADER_FIELDS_TOO_LARGE, codes::BAD_REQUEST, "request head too large")
+            Self::Framing(_) => {
+                plain(S::BAD_REQUEST, codes::BAD_REQUEST, "malformed request").closing()
             }
+            Self::UriTooLong => plain(
+                S::URI_TOO_LONG,
+                codes::BAD_REQUEST,
+                "request target too long",
+            ),
+            Self::HeadTooLarge => plain(
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                codes::BAD_REQUEST,
+                "request head too large",
+            ),
             Self::HostMalformed => plain(S::BAD_REQUEST, codes::BAD_REQUEST, "malformed host"),
-            Self::HostNotServed => {
-                plain(S::MISDIRECTED_REQUEST, codes::BAD_REQUEST, "host not served here")
-            }
+            Self::HostNotServed => plain(
+                S::MISDIRECTED_REQUEST,
+                codes::BAD_REQUEST,
+                "host not served here",
+            ),
             Self::OriginRefused => plain(S::FORBIDDEN, codes::FORBIDDEN, "origin not allowed"),
             Self::NotFound => plain(S::NOT_FOUND, codes::NOT_FOUND, "not found"),
             Self::MethodNotAllowed { allow } => Wording {
                 allow: Some(allow),
-                ..plain(S::METHOD_NOT_ALLOWED, codes::BAD_REQUEST, "method not allowed")
+                ..plain(
+                    S::METHOD_NOT_ALLOWED,
+                    codes::BAD_REQUEST,
+                    "method not allowed",
+                )
             },
             Self::Unauthenticated(refusal) => refusal.wording(),
             Self::MalformedCredentials { .. } => plain(
@@ -201,19 +224,28 @@ impl Refusal {
                 codes::BAD_REQUEST,
                 "accept must list application/json and text/event-stream",
             ),
-            Self::BodyTooLarge => {
-                plain(S::PAYLOAD_TOO_LARGE, codes::TOO_LARGE, "request body too large")
-            }
-            Self::BodyTimedOut => {
-                plain(S::REQUEST_TIMEOUT, codes::BAD_REQUEST, "request body came too slowly").closing()
-            }
+            Self::BodyTooLarge => plain(
+                S::PAYLOAD_TOO_LARGE,
+                codes::TOO_LARGE,
+                "request body too large",
+            ),
+            Self::BodyTimedOut => plain(
+                S::REQUEST_TIMEOUT,
+                codes::BAD_REQUEST,
+                "request body came too slowly",
+            )
+            .closing(),
             Self::BodyBrokenOff => {
                 plain(S::BAD_REQUEST, codes::BAD_REQUEST, "malformed request body").closing()
             }
             Self::Overloaded => unavailable("too many bytes in progress, retry later"),
             Self::Message(rejection) => {
                 let status = message_status(rejection.kind);
-                plain(status, rejection.kind.code(), &rejection.message)
+                let wording = plain(status, rejection.kind.code(), &rejection.message);
+                Wording {
+                    data: rejection.data,
+                    ..wording
+                }
             }
             Self::UnknownMethod { era } => {
                 let status = match era {
@@ -221,7 +253,11 @@ impl Refusal {
                     // A 404 would end the session of a legacy client.
                     Era::Legacy => S::BAD_REQUEST,
                 };
-                plain(status, RejectionKind::MethodNotFound.code(), "method not found")
+                plain(
+                    status,
+                    RejectionKind::MethodNotFound.code(),
+                    "method not found",
+                )
             }
             Self::MissingId => {
                 let code = RejectionKind::InvalidRequest.code();
@@ -234,15 +270,21 @@ impl Refusal {
             Self::TooManyRequests => too_many("too many requests in progress"),
             Self::TooManySessions => too_many("too many sessions"),
             Self::Unconfigured => unavailable("no configuration yet"),
-            Self::UpstreamUnreachable => {
-                plain(S::BAD_GATEWAY, codes::UPSTREAM, "the server cannot be reached")
-            }
-            Self::UpstreamTimedOut => {
-                plain(S::GATEWAY_TIMEOUT, codes::UPSTREAM, "the server did not answer in time")
-            }
-            Self::UpstreamAnswer(_) => {
-                plain(S::BAD_GATEWAY, codes::UPSTREAM, "the server's answer cannot be passed on")
-            }
+            Self::UpstreamUnreachable => plain(
+                S::BAD_GATEWAY,
+                codes::UPSTREAM,
+                "the server cannot be reached",
+            ),
+            Self::UpstreamTimedOut => plain(
+                S::GATEWAY_TIMEOUT,
+                codes::UPSTREAM,
+                "the server did not answer in time",
+            ),
+            Self::UpstreamAnswer(_) => plain(
+                S::BAD_GATEWAY,
+                codes::UPSTREAM,
+                "the server's answer cannot be passed on",
+            ),
         }
     }
 }
@@ -320,6 +362,7 @@ fn plain(status: StatusCode, code: i64, message: &str) -> Wording {
         status,
         code,
         message: message.to_owned(),
+        data: None,
         challenge: None,
         allow: None,
         retry_after: None,

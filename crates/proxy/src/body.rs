@@ -33,8 +33,7 @@ pub enum BodyError {
 }
 
 /// A boxed stream of data frames.
-pub(crate) type Frames =
-    Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send + 'static>>;
+pub(crate) type Frames = Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send + 'static>>;
 
 /// The body type of every answer.
 pub struct ResponseBody {
@@ -59,11 +58,17 @@ impl ResponseBody {
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
         let bytes = (!bytes.is_empty()).then_some(bytes);
-        Self { kind: Kind::Full(bytes), held: None }
+        Self {
+            kind: Kind::Full(bytes),
+            held: None,
+        }
     }
 
     pub(crate) fn frames(frames: Frames) -> Self {
-        Self { kind: Kind::Frames(frames), held: None }
+        Self {
+            kind: Kind::Frames(frames),
+            held: None,
+        }
     }
 
     /// Keeps `held` until the answer has been sent or dropped.

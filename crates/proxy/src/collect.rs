@@ -57,19 +57,33 @@ where
         let frame = match tokio::time::timeout(limits.idle, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => return Err(CollectError::BrokenOff(error)),
-            Ok(None) => return Ok(Collected { bytes: pieces.into_bytes(), guards }),
+            Ok(None) => {
+                return Ok(Collected {
+                    bytes: pieces.into_bytes(),
+                    guards,
+                });
+            }
             Err(_elapsed) => return Err(CollectError::TimedOut),
         };
         // Trailers carry nothing that MCP knows; they end here.
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         length = length.saturating_add(data.len());
         if length > limits.max {
             return Err(CollectError::TooLarge);
         }
-        guards.push(budget.take(data.len(), limits.budget).ok_or(CollectError::OutOfMemory)?);
+        guards.push(
+            budget
+                .take(data.len(), limits.budget)
+                .ok_or(CollectError::OutOfMemory)?,
+        );
         pieces = pieces.and(data);
         if body.is_end_stream() {
-            return Ok(Collected { bytes: pieces.into_bytes(), guards });
+            return Ok(Collected {
+                bytes: pieces.into_bytes(),
+                guards,
+            });
         }
     }
 }
@@ -113,14 +127,20 @@ mod tests {
     use super::*;
 
     fn limits(max: usize, budget: usize) -> CollectLimits {
-        CollectLimits { max, idle: Duration::from_secs(1), budget }
+        CollectLimits {
+            max,
+            idle: Duration::from_secs(1),
+            budget,
+        }
     }
 
     #[tokio::test]
     async fn a_body_of_exactly_the_limit_is_read_and_one_more_byte_is_not() {
         let budget = Arc::default();
         let body = || Full::new(Bytes::from_static(b"12345678"));
-        let read = collect(body(), limits(8, 100), &budget).await.expect("fits");
+        let read = collect(body(), limits(8, 100), &budget)
+            .await
+            .expect("fits");
         assert_eq!(&read.bytes[..], b"12345678");
         let refused = collect(body(), limits(7, 100), &budget).await;
         assert!(matches!(refused, Err(CollectError::TooLarge)));

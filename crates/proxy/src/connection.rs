@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use self::activity::{Activity, Patience};
-use self::drive::{Ended, Http, drive};
+use self::drive::{Http, drive};
 use self::service::RequestService;
 use self::transport::Transport;
 use crate::drain::OpenConnection;
@@ -75,14 +75,25 @@ struct Arrival {
 
 /// Serves a connection until it has closed.
 pub(crate) async fn serve(accepted: Accepted, transport: Arc<Transport>, shared: Arc<Shared>) {
-    let Accepted { listener, stream, remote, open } = accepted;
+    let Accepted {
+        listener,
+        stream,
+        remote,
+        open,
+    } = accepted;
     // Small messages in both directions: waiting to fill segments only delays
     // them. A socket that refuses the option still works.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "no TCP_NODELAY");
     }
     let waits = Waits::in_force(&shared);
-    let arrival = Arrival { listener, remote, waits, transport, shared };
+    let arrival = Arrival {
+        listener,
+        remote,
+        waits,
+        transport,
+        shared,
+    };
     // Boxed apart, so that a plaintext connection does not carry the memory of
     // a handshake.
     match arrival.transport.tls.clone() {
@@ -102,7 +113,10 @@ impl Waits {
                 let limits = &runtime.config.limits;
                 Self {
                     handshake: limits.handshake_timeout,
-                    patience: Patience { header: limits.header_timeout, idle: limits.idle_timeout },
+                    patience: Patience {
+                        header: limits.header_timeout,
+                        idle: limits.idle_timeout,
+                    },
                 }
             }
             // Listeners open only with a configuration; these are its defaults.
@@ -164,7 +178,10 @@ impl Arrival {
         let mut builder = http1::Builder::new();
         // Waiting is limited by `activity`: the library's timer would count
         // idle time and the time of a head as one.
-        builder.max_buf_size(MAX_HEAD_BYTES).header_read_timeout(None).half_close(false);
+        builder
+            .max_buf_size(MAX_HEAD_BYTES)
+            .header_read_timeout(None)
+            .half_close(false);
         let mut http = Http::One(builder.serve_connection(TokioIo::new(io), service.clone()));
         let ended = drive(&mut http, &service, &patience).await;
         if let Http::One(connection) = http {
@@ -193,7 +210,7 @@ impl Arrival {
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT);
         let connection = builder.serve_connection(TokioIo::new(io), service.clone());
-        let mut http = Http::Two(connection);
+        let mut http = Http::Two(Box::new(connection));
         let ended = drive(&mut http, &service, &patience).await;
         debug!(listener = %service.connection.listener, ?ended, "connection closed");
     }
@@ -211,4 +228,3 @@ impl Arrival {
         (service, self.waits.patience)
     }
 }
-

@@ -55,16 +55,25 @@ pub(crate) fn questions(
     let session = || vec![about(Action::UseSession, Subject::Server)];
     let task = |id: &str| {
         let tool = tasks.tool_of(server, id, principal.key());
-        about(Action::UseTask, tool.map_or(Subject::Unknown, Subject::Tool))
+        about(
+            Action::UseTask,
+            tool.map_or(Subject::Unknown, Subject::Tool),
+        )
     };
     match &received.call {
         Call::Tool { name } => vec![about(Action::CallTool, Subject::Tool((**name).into()))],
         Call::Prompt { name } => vec![about(Action::GetPrompt, Subject::Prompt((**name).into()))],
         Call::ReadResource { uri } => {
-            vec![about(Action::ReadResource, Subject::McpResource((**uri).into()))]
+            vec![about(
+                Action::ReadResource,
+                Subject::McpResource((**uri).into()),
+            )]
         }
         Call::SubscribeResource { uri } => {
-            vec![about(Action::SubscribeResource, Subject::McpResource((**uri).into()))]
+            vec![about(
+                Action::SubscribeResource,
+                Subject::McpResource((**uri).into()),
+            )]
         }
         Call::Complete { reference } => vec![about(
             Action::Complete,
@@ -74,16 +83,23 @@ pub(crate) fn questions(
             },
         )],
         Call::Listen { uris, task_ids } => {
-            let resources = uris
-                .iter()
-                .map(|uri| about(Action::SubscribeResource, Subject::McpResource((**uri).into())));
-            let all: Vec<_> = resources.chain(task_ids.iter().map(|id| task(id))).collect();
+            let resources = uris.iter().map(|uri| {
+                about(
+                    Action::SubscribeResource,
+                    Subject::McpResource((**uri).into()),
+                )
+            });
+            let all: Vec<_> = resources
+                .chain(task_ids.iter().map(|id| task(id)))
+                .collect();
             if all.is_empty() { session() } else { all }
         }
         Call::Task { id } => vec![task(id)],
-        Call::List(_) | Call::ListTasks | Call::Session | Call::Notification | Call::ClientResponse => {
-            session()
-        }
+        Call::List(_)
+        | Call::ListTasks
+        | Call::Session
+        | Call::Notification
+        | Call::ClientResponse => session(),
         Call::Other => vec![about(Action::CallMethod, Subject::Server)],
     }
 }
@@ -143,7 +159,11 @@ fn ask(
 }
 
 fn no_rule() -> Denial {
-    Denial { reason: DenialReason::NoRule, rule: None, missing_scopes: ScopeSet::default() }
+    Denial {
+        reason: DenialReason::NoRule,
+        rule: None,
+        missing_scopes: ScopeSet::default(),
+    }
 }
 
 /// Whether the message is one that a server may not run without an id: a call
@@ -182,4 +202,3 @@ pub(crate) fn method_label<'a>(received: &'a Received<'_>) -> &'a str {
         | Call::Session => &received.method,
     }
 }
-

@@ -62,7 +62,10 @@ impl Drain {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             phase: watch::Sender::new(Phase::Serving),
-            open: Mutex::new(Open { count: 0, quiet_since: Instant::now() }),
+            open: Mutex::new(Open {
+                count: 0,
+                quiet_since: Instant::now(),
+            }),
             any_open: watch::Sender::new(false),
         })
     }
@@ -109,7 +112,10 @@ impl Drain {
     /// How many connections are open.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).count
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .count
     }
 
     /// Waits until callers have had the time to leave: [`LEAVING`], or with
@@ -163,7 +169,11 @@ impl Drain {
 
     async fn reached(&self, phase: Phase) {
         // It fails only without a sender, and the sender lives in `self`.
-        let _ = self.phase.subscribe().wait_for(|current| *current >= phase).await;
+        let _ = self
+            .phase
+            .subscribe()
+            .wait_for(|current| *current >= phase)
+            .await;
     }
 }
 
@@ -231,7 +241,10 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(500)).await;
             drop(later.open(1).expect("opens"));
         });
-        assert_eq!(time_to_leave(&drain, true).await, Duration::from_millis(3000));
+        assert_eq!(
+            time_to_leave(&drain, true).await,
+            Duration::from_millis(3000)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -256,9 +269,15 @@ mod tests {
         let connection = drain.open(1).expect("opens");
         let mut drained = std::pin::pin!(drain.drained());
         let soon = Duration::from_millis(10);
-        assert!(tokio::time::timeout(soon, &mut drained).await.is_err(), "not begun");
+        assert!(
+            tokio::time::timeout(soon, &mut drained).await.is_err(),
+            "not begun"
+        );
         drain.begin();
-        assert!(tokio::time::timeout(soon, &mut drained).await.is_err(), "not empty");
+        assert!(
+            tokio::time::timeout(soon, &mut drained).await.is_err(),
+            "not empty"
+        );
         drop(connection);
         drained.await;
     }

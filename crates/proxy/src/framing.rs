@@ -157,7 +157,14 @@ impl<T> FramedIo<T> {
         fault: Arc<FramingFault>,
         activity: Arc<Activity>,
     ) -> Self {
-        Self { io, prefix, watch: Some(Watch::new()), fault, activity, ended: None }
+        Self {
+            io,
+            prefix,
+            watch: Some(Watch::new()),
+            fault,
+            activity,
+            ended: None,
+        }
     }
 
     /// Passes HTTP/2 on; of the connection only its activity is noted.
@@ -167,7 +174,14 @@ impl<T> FramedIo<T> {
         fault: Arc<FramingFault>,
         activity: Arc<Activity>,
     ) -> Self {
-        Self { io, prefix, watch: None, fault, activity, ended: None }
+        Self {
+            io,
+            prefix,
+            watch: None,
+            fault,
+            activity,
+            ended: None,
+        }
     }
 
     /// The connection itself, to close it.
@@ -178,12 +192,18 @@ impl<T> FramedIo<T> {
     /// Whether input may wait that nobody will read: closing at once would
     /// make the peer lose the answer to a reset.
     pub(crate) fn has_unread_input(&self) -> bool {
-        self.ended.is_some() || self.watch.as_ref().is_some_and(|watch| !watch.between_messages())
+        self.ended.is_some()
+            || self
+                .watch
+                .as_ref()
+                .is_some_and(|watch| !watch.between_messages())
     }
 
     /// Looks at what was just read, and takes back what must not be passed on.
     fn follow(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        let Some(watch) = &mut self.watch else { return Ok(()) };
+        let Some(watch) = &mut self.watch else {
+            return Ok(());
+        };
         let read = buf.filled().get(before..).unwrap_or_default();
         let seen = watch.push(read);
         self.activity.head_is_partial(watch.head_is_partial());
@@ -191,7 +211,11 @@ impl<T> FramedIo<T> {
         self.fault.note(end, watch.heads_before_end());
         self.ended = Some(end);
         buf.set_filled(before + seen.passed);
-        if seen.passed > 0 { Ok(()) } else { end.into_result() }
+        if seen.passed > 0 {
+            Ok(())
+        } else {
+            end.into_result()
+        }
     }
 }
 

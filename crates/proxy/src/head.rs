@@ -22,7 +22,10 @@ pub(crate) enum Route<'a> {
 /// # Errors
 /// 414 for the target, 431 for the fields.
 pub(crate) fn check_size(parts: &Parts, limits: &Limits) -> Result<(), Refusal> {
-    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
     if target > limits.max_uri_bytes {
         return Err(Refusal::UriTooLong);
     }
@@ -37,7 +40,11 @@ pub(crate) fn check_size(parts: &Parts, limits: &Limits) -> Result<(), Refusal> 
         // Name, colon, space, value, line end: what the field took on the wire.
         total += name.as_str().len() + value.len() + 4;
     }
-    if total > limits.max_header_bytes { Err(Refusal::HeadTooLarge) } else { Ok(()) }
+    if total > limits.max_header_bytes {
+        Err(Refusal::HeadTooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 /// Methods that are not requests for a resource at all.
@@ -47,7 +54,9 @@ pub(crate) fn check_size(parts: &Parts, limits: &Limits) -> Result<(), Refusal> 
 /// itself with whatever the handler returns).
 pub(crate) fn check_method_kind(method: &Method) -> Result<(), Refusal> {
     if method == Method::CONNECT || method == Method::TRACE {
-        return Err(Refusal::MethodNotAllowed { allow: "POST, GET, DELETE" });
+        return Err(Refusal::MethodNotAllowed {
+            allow: "POST, GET, DELETE",
+        });
     }
     Ok(())
 }
@@ -60,7 +69,9 @@ pub(crate) fn check_method_kind(method: &Method) -> Result<(), Refusal> {
 /// the request target; 421 for one that is not served.
 pub(crate) fn authority(parts: &Parts, server: &McpServer) -> Result<String, Refusal> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host = hosts.next().map(|value| value.to_str().map_err(|_| Refusal::HostMalformed));
+    let host = hosts
+        .next()
+        .map(|value| value.to_str().map_err(|_| Refusal::HostMalformed));
     let host = host.transpose()?;
     if hosts.next().is_some() {
         return Err(Refusal::HostMalformed);
@@ -81,8 +92,15 @@ pub(crate) fn authority(parts: &Parts, server: &McpServer) -> Result<String, Ref
     }
     let authority = stated.to_ascii_lowercase();
     let name = host_of(&authority);
-    let served = server.hosts.iter().any(|host| *host == authority || host == name);
-    if served { Ok(authority) } else { Err(Refusal::HostNotServed) }
+    let served = server
+        .hosts
+        .iter()
+        .any(|host| *host == authority || host == name);
+    if served {
+        Ok(authority)
+    } else {
+        Err(Refusal::HostNotServed)
+    }
 }
 
 /// The origin of a browser's request, when there is one and it is listed.
@@ -94,11 +112,15 @@ pub(crate) fn origin<'a>(
     server: &McpServer,
 ) -> Result<Option<&'a str>, Refusal> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
-    let Some(origin) = origins.next() else { return Ok(None) };
-    let listed = origin
-        .to_str()
-        .ok()
-        .filter(|origin| server.allowed_origins.iter().any(|allowed| allowed == origin));
+    let Some(origin) = origins.next() else {
+        return Ok(None);
+    };
+    let listed = origin.to_str().ok().filter(|origin| {
+        server
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed == origin)
+    });
     match (listed, origins.next()) {
         (Some(origin), None) => Ok(Some(origin)),
         (Some(_) | None, _) => Err(Refusal::OriginRefused),
@@ -127,7 +149,12 @@ pub(crate) fn route<'a>(
     }
     dialled
         .filter(|resource| resource.metadata_path == path)
-        .or_else(|| server.resources.iter().find(|resource| resource.metadata_path == path))
+        .or_else(|| {
+            server
+                .resources
+                .iter()
+                .find(|resource| resource.metadata_path == path)
+        })
         .map(Route::Metadata)
         .ok_or(Refusal::NotFound)
 }
@@ -200,7 +227,9 @@ fn range_covers(range: &str, media_type: &str) -> bool {
     !refused
         && (name.eq_ignore_ascii_case(media_type)
             || name == "*/*"
-            || name.strip_suffix("/*").is_some_and(|range| range.eq_ignore_ascii_case(family)))
+            || name
+                .strip_suffix("/*")
+                .is_some_and(|range| range.eq_ignore_ascii_case(family)))
 }
 
 /// The declared length of the body, when there is one.
@@ -208,8 +237,13 @@ fn range_covers(range: &str, media_type: &str) -> bool {
 /// # Errors
 /// 413 when it is over the limit, before a byte of it is read.
 pub(crate) fn check_length(headers: &HeaderMap, limits: &Limits) -> Result<Option<usize>, Refusal> {
-    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
-    let length = length.to_str().ok().and_then(|text| text.parse::<usize>().ok());
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else {
+        return Ok(None);
+    };
+    let length = length
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<usize>().ok());
     match length {
         Some(length) if length <= limits.max_body_bytes => Ok(Some(length)),
         Some(_) => Err(Refusal::BodyTooLarge),
@@ -224,7 +258,9 @@ fn is_host(text: &str) -> bool {
     let port_ok = port.is_none_or(|port| {
         !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
     });
-    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     let host_ok = match literal {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
@@ -257,12 +293,33 @@ mod tests {
 
     #[test]
     fn hosts_are_a_name_or_address_and_a_port() {
-        for good in ["a", "a.b:80", "127.0.0.1:8080", "[::1]", "[::1]:443", "A-b.C"] {
+        for good in [
+            "a",
+            "a.b:80",
+            "127.0.0.1:8080",
+            "[::1]",
+            "[::1]:443",
+            "A-b.C",
+        ] {
             assert!(is_host(good), "{good}");
         }
-        for bad in
-            ["", ":80", "a:", "a:123456", "a:b", "u@a", "a/b", "a#b", "a?b", "a b", "[::1", "::1", "[x]", "a%2e", "localhost:4000/#@x"]
-        {
+        for bad in [
+            "",
+            ":80",
+            "a:",
+            "a:123456",
+            "a:b",
+            "u@a",
+            "a/b",
+            "a#b",
+            "a?b",
+            "a b",
+            "[::1",
+            "::1",
+            "[x]",
+            "a%2e",
+            "localhost:4000/#@x",
+        ] {
             assert!(!is_host(bad), "{bad}");
         }
         assert_eq!(host_of("[::1]:443"), "[::1]");
@@ -272,12 +329,24 @@ mod tests {
 
     #[test]
     fn only_plain_json_is_a_body() {
-        for good in
-            ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json;charset=\"UTF-8\"", "application/json; profile=x"]
-        {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/json; profile=x",
+        ] {
             assert!(is_json(good), "{good}");
         }
-        for bad in ["", "text/plain", "application/jsonp", "application/json+x", "application/json; charset=utf-16", "application/json, text/plain", "application/json; x"] {
+        for bad in [
+            "",
+            "text/plain",
+            "application/jsonp",
+            "application/json+x",
+            "application/json; charset=utf-16",
+            "application/json, text/plain",
+            "application/json; x",
+        ] {
             assert!(!is_json(bad), "{bad}");
         }
     }

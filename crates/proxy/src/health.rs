@@ -18,7 +18,11 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn is_ready(shared: &Shared) -> bool {
     let now = shared.clock.unix_seconds();
     !shared.drain.is_draining()
-        && shared.runtime.load().as_deref().is_some_and(|runtime| runtime.ready(now))
+        && shared
+            .runtime
+            .load()
+            .as_deref()
+            .is_some_and(|runtime| runtime.ready(now))
 }
 
 /// Answers the health port from `shared`.
@@ -41,6 +45,10 @@ fn respond<B>(shared: &Shared, request: &Request<B>) -> Answer {
         "/healthz" => text(StatusCode::OK, "ok"),
         "/readyz" if is_ready(shared) => text(StatusCode::OK, "ok"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
-        _ => answer(StatusCode::OK, METRICS_TYPE, Bytes::from(shared.metrics.render())),
+        _ => answer(
+            StatusCode::OK,
+            METRICS_TYPE,
+            Bytes::from(shared.metrics.render()),
+        ),
     }
 }

@@ -8,7 +8,9 @@
 pub mod admin;
 mod answer;
 pub mod body;
+mod collect;
 pub mod connection;
+mod decide;
 pub mod drain;
 pub mod framing;
 mod head;
@@ -21,5 +23,6 @@ pub mod run;
 pub mod runtime;
 mod session;
 pub mod shared;
+mod stream;
 mod task;
 mod upstream;

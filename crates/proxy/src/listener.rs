@@ -74,7 +74,10 @@ impl Listeners {
         for wanted in wanted {
             let bound = self.0.iter().map(|accepting| &accepting.socket);
             let socket = match bound.into_iter().find(|socket| socket.serves(&wanted)) {
-                Some(socket) => Socket { wanted, ..socket.clone() },
+                Some(socket) => Socket {
+                    wanted,
+                    ..socket.clone()
+                },
                 None => Socket::bind(wanted)?,
             };
             sockets.push(socket);
@@ -119,7 +122,9 @@ impl Listeners {
 
     /// Whether nobody outside of this machine can reach a listener.
     pub(crate) fn are_local(&self) -> bool {
-        self.0.iter().all(|accepting| accepting.socket.address.ip().is_loopback())
+        self.0
+            .iter()
+            .all(|accepting| accepting.socket.address.ip().is_loopback())
     }
 
     /// Stops listening.
@@ -145,7 +150,11 @@ impl Socket {
             Ok((listener.local_addr()?, listener))
         };
         match bind() {
-            Ok((address, listener)) => Ok(Self { wanted, address, listener: Arc::new(listener) }),
+            Ok((address, listener)) => Ok(Self {
+                wanted,
+                address,
+                listener: Arc::new(listener),
+            }),
             Err(source) => Err(ListenError::bind(wanted, source)),
         }
     }
@@ -207,14 +216,21 @@ fn admit(
     shared: &Arc<Shared>,
 ) {
     let runtime = shared.runtime.load();
-    let limit = runtime.as_deref().map_or(0, |runtime| runtime.config.limits.max_connections);
+    let limit = runtime
+        .as_deref()
+        .map_or(0, |runtime| runtime.config.limits.max_connections);
     let Some(open) = shared.drain.open(limit) else {
         // Dropping the stream closes it at once.
         shared.metrics.connection_refused("max_connections");
         return;
     };
     let metric = shared.metrics.connection_accepted();
-    let accepted = Accepted { listener: Arc::clone(name), stream, remote, open };
+    let accepted = Accepted {
+        listener: Arc::clone(name),
+        stream,
+        remote,
+        open,
+    };
     let served = connection::serve(accepted, transport.load_full(), Arc::clone(shared));
     tokio::spawn(async move {
         served.await;
@@ -241,7 +257,11 @@ mod tests {
     use super::*;
 
     fn wanted(name: &str, address: SocketAddr) -> Wanted {
-        Wanted { name: name.to_owned(), server_port: 8080, address }
+        Wanted {
+            name: name.to_owned(),
+            server_port: 8080,
+            address,
+        }
     }
 
     fn any_port() -> SocketAddr {
@@ -254,7 +274,10 @@ mod tests {
         let address = taken.local_addr().expect("has an address");
         let error = Listeners::default().prepare(vec![wanted("support", address)]);
         let text = error.expect_err("in use").to_string();
-        assert!(text.contains("`support`") && text.contains(&address.to_string()), "{text}");
+        assert!(
+            text.contains("`support`") && text.contains(&address.to_string()),
+            "{text}"
+        );
     }
 
     #[tokio::test]
@@ -262,20 +285,30 @@ mod tests {
         let taken = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("binds");
         let port = taken.local_addr().expect("has an address").port();
         let address = (Ipv4Addr::LOCALHOST, port).into();
-        assert!(Listeners::default().prepare(vec![wanted("support", address)]).is_err());
+        assert!(
+            Listeners::default()
+                .prepare(vec![wanted("support", address)])
+                .is_err()
+        );
     }
 
     #[tokio::test]
     async fn a_bound_address_is_kept() {
-        let sockets = Listeners::default().prepare(vec![wanted("a", any_port())]).expect("binds");
+        let sockets = Listeners::default()
+            .prepare(vec![wanted("a", any_port())])
+            .expect("binds");
         let task = tokio::spawn(std::future::pending());
         let socket = sockets.0.first().expect("one").clone();
         let address = socket.address;
         let listeners = Listeners(vec![Accepting { socket, task }]);
 
-        let same = listeners.prepare(vec![wanted("a", any_port())]).expect("kept");
+        let same = listeners
+            .prepare(vec![wanted("a", any_port())])
+            .expect("kept");
         assert_eq!(same.0.first().expect("one").address, address);
-        let other = listeners.prepare(vec![wanted("b", any_port())]).expect("binds another");
+        let other = listeners
+            .prepare(vec![wanted("b", any_port())])
+            .expect("binds another");
         assert_ne!(other.0.first().expect("one").address, address);
     }
 

@@ -118,7 +118,6 @@ impl Exchange {
         &self.shared
     }
 
-
     /// Ends a request that needs no decision (metadata, preflight): counted,
     /// not audited.
     pub(crate) fn finish_uncounted(mut self) {
@@ -141,7 +140,9 @@ impl Exchange {
                 listener,
                 server: listener,
                 method,
-                tool: target.filter(|(kind, _)| *kind == "tool").map(|(_, name)| name),
+                tool: target
+                    .filter(|(kind, _)| *kind == "tool")
+                    .map(|(_, name)| name),
                 decision: self.decision,
                 reason,
                 status,
@@ -192,9 +193,17 @@ impl Exchange {
     /// `arguments: Hash`.
     fn hashed_arguments(&self) -> Option<String> {
         let setting = self.runtime.as_ref()?.config.audit_arguments;
-        let arguments = self.arguments.as_ref().filter(|_| setting == ArgumentsSetting::Hash)?;
+        let arguments = self
+            .arguments
+            .as_ref()
+            .filter(|_| setting == ArgumentsSetting::Hash)?;
         let hash = digest::digest(&digest::SHA256, arguments.as_bytes());
-        Some(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(
+            hash.as_ref()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        )
     }
 }
 

@@ -91,7 +91,9 @@ async fn answer(
     cors: &mut Option<Cors>,
 ) -> Result<Reply, Refusal> {
     let runtime = exchange.runtime.clone().ok_or(Refusal::Unconfigured)?;
-    let server = runtime.server(&connection.listener).ok_or(Refusal::Unconfigured)?;
+    let server = runtime
+        .server(&connection.listener)
+        .ok_or(Refusal::Unconfigured)?;
     let (parts, body) = request.into_parts();
 
     head::check_size(&parts, runtime.limits())?;
@@ -137,24 +139,36 @@ async fn endpoint(
         Method::POST => message::post(exchange, connection, admitted, body).await,
         Method::GET => legacy::get(exchange, admitted).await,
         Method::DELETE => legacy::delete(exchange, admitted).await,
-        _ => Err(Refusal::MethodNotAllowed { allow: ENDPOINT_METHODS }),
+        _ => Err(Refusal::MethodNotAllowed {
+            allow: ENDPOINT_METHODS,
+        }),
     }
 }
 
 /// The one place where the record of a request is closed.
 fn record(exchange: Exchange, answered: Result<Reply, Refusal>) -> Response<ResponseBody> {
     match answered {
-        Ok(Reply { response, record: Record::Uncounted }) => {
+        Ok(Reply {
+            response,
+            record: Record::Uncounted,
+        }) => {
             exchange.finish_uncounted();
             response
         }
-        Ok(Reply { response, record: Record::Answered(outcome) }) => {
+        Ok(Reply {
+            response,
+            record: Record::Answered(outcome),
+        }) => {
             exchange.finish(response.status().as_u16(), "allowed", outcome);
             response
         }
         Err(refusal) => {
             let reason = refusal.reason();
-            let outcome = if exchange.was_allowed() { "failed" } else { "refused" };
+            let outcome = if exchange.was_allowed() {
+                "failed"
+            } else {
+                "refused"
+            };
             let response = refusal.into_response(exchange.rpc_id.as_deref());
             exchange.finish(response.status().as_u16(), reason, outcome);
             response

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 use http_body::Body;
 use sidegate_mcp::Era;
 use sidegate_mcp::filter::filter_json;
@@ -89,7 +89,10 @@ pub(crate) async fn respond(
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = head;
-    Ok(Reply { response, record: Record::Answered(outcome) })
+    Ok(Reply {
+        response,
+        record: Record::Answered(outcome),
+    })
 }
 
 // === impl Answering ===
@@ -109,7 +112,13 @@ impl Answering {
 
     /// Remembers a session that begins and forgets one that ends.
     fn follow_session(&self, parts: &Parts) -> Result<(), Refusal> {
-        let Admitted { shared, runtime, server, principal, .. } = &self.admitted;
+        let Admitted {
+            shared,
+            runtime,
+            server,
+            principal,
+            ..
+        } = &self.admitted;
         let ended = self.expected.closes_session && parts.status.is_success()
             || parts.status == StatusCode::NOT_FOUND;
         if let Some(session) = self.expected.session.as_deref().filter(|_| ended) {
@@ -119,17 +128,30 @@ impl Answering {
         if !self.expected.opens_session || !parts.status.is_success() {
             return Ok(());
         }
-        let Some(id) = head::session_id(&parts.headers)? else { return Ok(()) };
+        let Some(id) = head::session_id(&parts.headers)? else {
+            return Ok(());
+        };
         let now = shared.clock.monotonic();
-        let opened =
-            shared.sessions.open(&server.name, id, principal.key(), now, runtime.session_limits());
+        let opened = shared.sessions.open(
+            &server.name,
+            id,
+            principal.key(),
+            now,
+            runtime.session_limits(),
+        );
         shared.metrics.sessions(shared.sessions.len());
         opened.map_err(|_full| Refusal::TooManySessions)
     }
 
     /// An event stream, filtered event by event where it must be.
     fn stream(self, body: UpstreamBody) -> Result<ResponseBody, Refusal> {
-        let Self { admitted, expected, watching, held, ends: _ } = self;
+        let Self {
+            admitted,
+            expected,
+            watching,
+            held,
+            ends: _,
+        } = self;
         let runtime = &admitted.runtime;
         let limits = runtime.limits();
         let viewer = Viewer::of(&admitted);
@@ -157,7 +179,13 @@ impl Answering {
 
     /// A JSON answer that is read whole, and cut down to what may be seen.
     async fn filtered(self, body: UpstreamBody) -> Result<ResponseBody, Refusal> {
-        let Self { admitted, expected, watching: _, mut held, ends } = self;
+        let Self {
+            admitted,
+            expected,
+            watching: _,
+            mut held,
+            ends,
+        } = self;
         let limits = admitted.runtime.limits();
         let bounds = CollectLimits {
             max: limits.max_response_bytes,
@@ -177,22 +205,31 @@ impl Answering {
         let viewer = Viewer::of(&admitted);
         let mut out = Vec::with_capacity(collected.bytes.len());
         let scan = admitted.runtime.scan_limits();
-        let filtered = filter_json(&collected.bytes, scan, &mut out, &mut *viewer.keep())
-            .map_err(|error| {
+        let filtered = filter_json(&collected.bytes, scan, &mut out, &mut *viewer.keep()).map_err(
+            |error| {
                 tracing::warn!(server = %admitted.server.name, %error, "answer not passed on");
                 Refusal::UpstreamAnswer("upstream_message")
-            })?;
+            },
+        )?;
         if let Some(task) = filtered.created_task {
             (viewer.tasks_of(expected.task_of))(&task);
         }
-        let bytes = if filtered.changed { Bytes::from(out) } else { collected.bytes };
+        let bytes = if filtered.changed {
+            Bytes::from(out)
+        } else {
+            collected.bytes
+        };
         Ok(ResponseBody::full(bytes).holding(held))
     }
 
     /// An answer that is passed on as it comes, up to the limit.
     fn capped(self, body: UpstreamBody) -> Result<ResponseBody, Refusal> {
         let max = self.admitted.runtime.limits().max_response_bytes;
-        if body.size_hint().exact().is_some_and(|length| length > max as u64) {
+        if body
+            .size_hint()
+            .exact()
+            .is_some_and(|length| length > max as u64)
+        {
             return Err(Refusal::UpstreamAnswer("upstream_too_large"));
         }
         if body.is_end_stream() {

@@ -68,6 +68,14 @@ pub struct RunOptions {
     pub log: Option<LogHandle>,
 }
 
+impl fmt::Debug for RunOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunOptions")
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A sidecar that runs until it is stopped or dropped.
 pub struct Sidecar {
     shared: Arc<Shared>,
@@ -128,11 +136,24 @@ impl Sidecar {
     /// # Errors
     /// [`StartError`] names the port that cannot be opened.
     pub async fn start(options: RunOptions) -> Result<Self, StartError> {
-        let RunOptions { listen, admin, health, build, clock, metrics, audit, log } = options;
+        let RunOptions {
+            listen,
+            admin,
+            health,
+            build,
+            clock,
+            metrics,
+            audit,
+            log,
+        } = options;
         let shared = Shared::new(metrics, audit, clock, Drain::new());
         let status = Arc::new(Status::default());
-        let on_admin =
-            Admin { shared: Arc::clone(&shared), status: Arc::clone(&status), log }.answering();
+        let on_admin = Admin {
+            shared: Arc::clone(&shared),
+            status: Arc::clone(&status),
+            log,
+        }
+        .answering();
         let admin = open("admin", admin, on_admin).await?;
         let mut health_ports = Vec::new();
         for address in health_addresses(health, &listen)? {
@@ -175,8 +196,9 @@ impl Sidecar {
     #[must_use]
     pub fn confirm(&self, config: &SidecarConfig) -> bool {
         let runtime = self.shared.runtime.load();
-        let in_force =
-            runtime.as_deref().is_some_and(|runtime| runtime.config.version == config.version);
+        let in_force = runtime
+            .as_deref()
+            .is_some_and(|runtime| runtime.config.version == config.version);
         if in_force {
             self.status.confirmed();
         }
@@ -193,7 +215,10 @@ impl Sidecar {
     #[must_use]
     pub fn listener(&self, name: &str) -> Option<SocketAddr> {
         let listeners = self.listeners();
-        listeners.iter().find(|listener| listener.name == name).map(|listener| listener.address)
+        listeners
+            .iter()
+            .find(|listener| listener.name == name)
+            .map(|listener| listener.address)
     }
 
     /// The address of the admin port.
@@ -243,7 +268,11 @@ impl Sidecar {
         self.status.closed();
         drain.close();
         let drained = timeout_at(latest, drain.drained()).await;
-        let ended = if drained.is_ok() { Drained::Complete } else { Drained::TimedOut };
+        let ended = if drained.is_ok() {
+            Drained::Complete
+        } else {
+            Drained::TimedOut
+        };
         info!(?ended, connections = drain.connections(), "drained");
         self.shared.audit.flush();
         ended
@@ -272,7 +301,10 @@ impl Sidecar {
 
     /// Secures connections that are accepted from now on as `runtime` says.
     fn secure(&self, runtime: &Runtime, previous: Option<&Runtime>) {
-        let (now, before) = (&runtime.config.tls, previous.map(|previous| &previous.config.tls));
+        let (now, before) = (
+            &runtime.config.tls,
+            previous.map(|previous| &previous.config.tls),
+        );
         if before == Some(now) {
             return;
         }
@@ -294,21 +326,31 @@ impl Sidecar {
         metrics.config_info(&config.version);
         metrics.config_loaded_at(now);
         metrics.set_tools(&runtime.policies.tool_names());
+        let issuers = config.authentication.issuers.iter();
+        metrics.set_issuers(
+            &issuers
+                .map(|issuer| issuer.issuer.clone())
+                .collect::<Vec<_>>(),
+        );
         if let Some(tls) = &runtime.tls {
             metrics.certificate_expiry(tls.not_after_unix());
         }
         for warning in &config.warnings {
             warn!(%warning, "configuration");
         }
-        info!(version = config.version, gateway = config.gateway, "configuration in force");
+        info!(
+            version = config.version,
+            gateway = config.gateway,
+            "configuration in force"
+        );
         self.status.loaded(now, listeners.bound());
     }
 
     fn drain_timeout(&self) -> Duration {
         let runtime = self.shared.runtime.load();
-        runtime
-            .as_deref()
-            .map_or(DRAIN_WITHOUT_CONFIG, |runtime| runtime.config.limits.drain_timeout)
+        runtime.as_deref().map_or(DRAIN_WITHOUT_CONFIG, |runtime| {
+            runtime.config.limits.drain_timeout
+        })
     }
 }
 
@@ -328,7 +370,11 @@ async fn open(
 ) -> Result<ServicePort, StartError> {
     ServicePort::start(address, answering)
         .await
-        .map_err(|source| StartError::ServicePort { port, address, source })
+        .map_err(|source| StartError::ServicePort {
+            port,
+            address,
+            source,
+        })
 }
 
 fn health_addresses(
@@ -340,7 +386,10 @@ fn health_addresses(
         (None, Some(bind)) => vec![bind],
         (None, None) => machine_addresses()?,
     };
-    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, HEALTH_PORT)).collect())
+    Ok(addresses
+        .into_iter()
+        .map(|address| SocketAddr::new(address, HEALTH_PORT))
+        .collect())
 }
 
 /// Whether two TLS settings let the same peers in, so that a connection of the
@@ -348,12 +397,16 @@ fn health_addresses(
 fn admits_the_same(before: &TlsConfig, now: &TlsConfig) -> bool {
     match (before, now) {
         (
-            TlsConfig::Mutual { client_ca_pem: before, .. },
-            TlsConfig::Mutual { client_ca_pem: now, .. },
+            TlsConfig::Mutual {
+                client_ca_pem: before,
+                ..
+            },
+            TlsConfig::Mutual {
+                client_ca_pem: now, ..
+            },
         ) => before == now,
         (TlsConfig::Server { .. }, TlsConfig::Server { .. })
         | (TlsConfig::Plaintext, TlsConfig::Plaintext) => true,
         (TlsConfig::Mutual { .. } | TlsConfig::Server { .. } | TlsConfig::Plaintext, _) => false,
     }
 }
-

@@ -75,7 +75,9 @@ pub struct Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("version", &self.config.version).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("version", &self.config.version)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,14 +101,23 @@ impl Runtime {
             .map(|server| McpServer::build(server, &config.authentication, shared).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         let authenticator = build_authenticator(&config, &policies, options, shared, previous)?;
-        Ok(Self { config: Arc::new(config), tls, authenticator, policies, servers })
+        Ok(Self {
+            config: Arc::new(config),
+            tls,
+            authenticator,
+            policies,
+            servers,
+        })
     }
 
     /// Whether requests can be decided: every issuer's keys are there and the
     /// certificate has not expired.
     #[must_use]
     pub fn ready(&self, now_unix: i64) -> bool {
-        let certificate_valid = self.tls.as_ref().is_none_or(|tls| tls.not_after_unix() > now_unix);
+        let certificate_valid = self
+            .tls
+            .as_ref()
+            .is_none_or(|tls| tls.not_after_unix() > now_unix);
         certificate_valid && self.authenticator.ready()
     }
 
@@ -184,7 +195,9 @@ impl IdentityFact {
         match self {
             Self::Subject => claims.map(|claims| claims.subject.to_string()),
             Self::Issuer => claims.map(|claims| claims.issuer.to_string()),
-            Self::ClientId => claims.and_then(|claims| claims.client_id.as_deref().map(str::to_owned)),
+            Self::ClientId => {
+                claims.and_then(|claims| claims.client_id.as_deref().map(str::to_owned))
+            }
             Self::Scopes => claims.map(|claims| claims.scopes.to_string()),
             Self::SpiffeId => {
                 let id = principal.peer().and_then(|peer| peer.spiffe_id());
@@ -220,7 +233,11 @@ impl McpServer {
                 .iter()
                 .map(|issuer| issuer.issuer.clone())
                 .collect(),
-            hosts: config.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
+            hosts: config
+                .hosts
+                .iter()
+                .map(|host| host.to_ascii_lowercase())
+                .collect(),
             allowed_origins: config.allowed_origins.clone(),
             upstream: shared.pools.upstream(config.port),
             upstream_uri: config
@@ -256,19 +273,33 @@ impl ProtectedResource {
         };
         let metadata_path = metadata_path(url.path());
         let metadata_url = format!("{}://{authority}{metadata_path}", url.scheme());
-        Ok(Self { uri: uri.to_owned(), host, authority, metadata_url, metadata_path })
+        Ok(Self {
+            uri: uri.to_owned(),
+            host,
+            authority,
+            metadata_url,
+            metadata_path,
+        })
     }
 }
 
 fn build_tls(config: &TlsConfig) -> Result<Option<ServerTls>, BuildError> {
     let (mode, certificate, key, client_ca) = match config {
         TlsConfig::Plaintext => return Ok(None),
-        TlsConfig::Server { certificate_pem, key_pem } => {
-            (TlsMode::Server, certificate_pem, key_pem, None)
-        }
-        TlsConfig::Mutual { certificate_pem, key_pem, client_ca_pem } => {
-            (TlsMode::Mutual, certificate_pem, key_pem, Some(client_ca_pem))
-        }
+        TlsConfig::Server {
+            certificate_pem,
+            key_pem,
+        } => (TlsMode::Server, certificate_pem, key_pem, None),
+        TlsConfig::Mutual {
+            certificate_pem,
+            key_pem,
+            client_ca_pem,
+        } => (
+            TlsMode::Mutual,
+            certificate_pem,
+            key_pem,
+            Some(client_ca_pem),
+        ),
     };
     let material = ServerMaterial {
         certificate_pem: certificate.clone().into(),
@@ -284,7 +315,10 @@ fn build_policies(config: &SidecarConfig) -> Result<PolicySet, BuildError> {
         Err(issues) => {
             let first = issues.into_iter().next();
             Err(first.map_or_else(
-                || BuildError::Value { field: "authorization", message: "does not compile".into() },
+                || BuildError::Value {
+                    field: "authorization",
+                    message: "does not compile".into(),
+                },
                 |issue| BuildError::Rule {
                     rule: issue.rule,
                     field: issue.field,
@@ -336,7 +370,9 @@ fn build_authenticator(
 
 fn build_issuer(config: &IssuerConfig) -> Result<IssuerSettings, BuildError> {
     let keys = match &config.keys {
-        KeysConfig::Inline { jwks } => KeySource::Static { jwks_json: jwks.clone() },
+        KeysConfig::Inline { jwks } => KeySource::Static {
+            jwks_json: jwks.clone(),
+        },
         KeysConfig::Remote { uri, ca_pem } => KeySource::Remote {
             uri: Url::parse(uri).map_err(|error| value_error("jwks.uri", &error))?,
             ca_pem: ca_pem.as_ref().map(|pem| pem.clone().into_bytes()),
@@ -345,7 +381,10 @@ fn build_issuer(config: &IssuerConfig) -> Result<IssuerSettings, BuildError> {
     let algorithms = config
         .algorithms
         .iter()
-        .map(|name| name.parse::<Algorithm>().map_err(|error| value_error("algorithms", &error)))
+        .map(|name| {
+            name.parse::<Algorithm>()
+                .map_err(|error| value_error("algorithms", &error))
+        })
         .collect::<Result<_, _>>()?;
     Ok(IssuerSettings {
         issuer: config.issuer.clone(),
@@ -360,7 +399,13 @@ fn build_issuer(config: &IssuerConfig) -> Result<IssuerSettings, BuildError> {
 fn build_identity_headers(
     config: &IdentityHeaders,
 ) -> Result<Vec<(HeaderName, IdentityFact)>, BuildError> {
-    let IdentityHeaders { subject, issuer, client_id, scopes, spiffe_id } = config;
+    let IdentityHeaders {
+        subject,
+        issuer,
+        client_id,
+        scopes,
+        spiffe_id,
+    } = config;
     [
         (subject, IdentityFact::Subject),
         (issuer, IdentityFact::Issuer),
@@ -383,5 +428,8 @@ fn header_value(text: &str) -> Result<HeaderValue, BuildError> {
 }
 
 fn value_error(field: &'static str, error: &dyn fmt::Display) -> BuildError {
-    BuildError::Value { field, message: error.to_string() }
+    BuildError::Value {
+        field,
+        message: error.to_string(),
+    }
 }

@@ -61,9 +61,14 @@ impl SessionTable {
         now: Duration,
         limits: SessionLimits,
     ) -> bool {
-        let name = SessionName { server: server.into(), id: id.into() };
+        let name = SessionName {
+            server: server.into(),
+            id: id.into(),
+        };
         let mut sessions = self.lock();
-        let Some(session) = sessions.by_id.get_mut(&name) else { return false };
+        let Some(session) = sessions.by_id.get_mut(&name) else {
+            return false;
+        };
         if session.owner != *owner {
             return false;
         }
@@ -91,7 +96,10 @@ impl SessionTable {
             return Ok(());
         }
         sessions.forget_idle(now, limits.idle);
-        sessions.has_room(owner, limits).then_some(()).ok_or(TooManySessions)
+        sessions
+            .has_room(owner, limits)
+            .then_some(())
+            .ok_or(TooManySessions)
     }
 
     /// Remembers that the server gave `id` to `owner`.
@@ -107,7 +115,10 @@ impl SessionTable {
         now: Duration,
         limits: SessionLimits,
     ) -> Result<(), TooManySessions> {
-        let name = SessionName { server: server.into(), id: id.into() };
+        let name = SessionName {
+            server: server.into(),
+            id: id.into(),
+        };
         let mut sessions = self.lock();
         if let Some(session) = sessions.by_id.get_mut(&name) {
             // A server that hands out one id twice must not join two callers.
@@ -121,13 +132,22 @@ impl SessionTable {
             return Err(TooManySessions);
         }
         *sessions.per_principal.entry(owner.clone()).or_insert(0) += 1;
-        sessions.by_id.insert(name, Session { owner: owner.clone(), last_used: now });
+        sessions.by_id.insert(
+            name,
+            Session {
+                owner: owner.clone(),
+                last_used: now,
+            },
+        );
         Ok(())
     }
 
     /// Forgets a session that was ended by either side.
     pub(crate) fn close(&self, server: &str, id: &str) {
-        self.lock().remove(&SessionName { server: server.into(), id: id.into() });
+        self.lock().remove(&SessionName {
+            server: server.into(),
+            id: id.into(),
+        });
     }
 
     /// How many sessions are remembered.
@@ -149,7 +169,9 @@ impl Sessions {
     }
 
     fn remove(&mut self, name: &SessionName) {
-        let Some(session) = self.by_id.remove(name) else { return };
+        let Some(session) = self.by_id.remove(name) else {
+            return;
+        };
         if let Some(count) = self.per_principal.get_mut(&session.owner) {
             *count -= 1;
             if *count == 0 {
@@ -177,8 +199,11 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: SessionLimits =
-        SessionLimits { all: 3, per_principal: 2, idle: Duration::from_secs(60) };
+    const LIMITS: SessionLimits = SessionLimits {
+        all: 3,
+        per_principal: 2,
+        idle: Duration::from_secs(60),
+    };
 
     fn principal(spiffe: &str) -> Principal {
         let peer = PeerIdentity::new(Some(spiffe.parse().expect("a SPIFFE id")));
@@ -192,29 +217,58 @@ mod tests {
     #[test]
     fn ses_001_a_session_serves_its_owner_only() {
         let table = SessionTable::default();
-        let (a, b) = (principal("spiffe://td/ns/a/sa/a"), principal("spiffe://td/ns/b/sa/b"));
-        table.open("s", "id-1", a.key(), at(0), LIMITS).expect("room");
+        let (a, b) = (
+            principal("spiffe://td/ns/a/sa/a"),
+            principal("spiffe://td/ns/b/sa/b"),
+        );
+        table
+            .open("s", "id-1", a.key(), at(0), LIMITS)
+            .expect("room");
         assert!(table.touch("s", "id-1", a.key(), at(1), LIMITS));
         assert!(!table.touch("s", "id-1", b.key(), at(1), LIMITS));
-        assert!(!table.touch("other", "id-1", a.key(), at(1), LIMITS), "bound to its server");
-        assert!(table.open("s", "id-1", b.key(), at(1), LIMITS).is_err(), "an id is never shared");
+        assert!(
+            !table.touch("other", "id-1", a.key(), at(1), LIMITS),
+            "bound to its server"
+        );
+        assert!(
+            table.open("s", "id-1", b.key(), at(1), LIMITS).is_err(),
+            "an id is never shared"
+        );
     }
 
     #[test]
     fn ses_002_an_id_never_given_is_unknown() {
         let table = SessionTable::default();
-        assert!(!table.touch("s", "never", principal("spiffe://td/a").key(), at(0), LIMITS));
+        assert!(!table.touch(
+            "s",
+            "never",
+            principal("spiffe://td/a").key(),
+            at(0),
+            LIMITS
+        ));
     }
 
     #[test]
     fn bounds_hold_on_both_sides() {
         let table = SessionTable::default();
         let (a, b) = (principal("spiffe://td/a"), principal("spiffe://td/b"));
-        table.open("s", "1", a.key(), at(0), LIMITS).expect("first of a");
-        table.open("s", "2", a.key(), at(0), LIMITS).expect("second of a");
-        assert_eq!(table.check_room(a.key(), at(1), LIMITS), Err(TooManySessions));
-        table.open("s", "3", b.key(), at(0), LIMITS).expect("third of all");
-        assert_eq!(table.check_room(b.key(), at(1), LIMITS), Err(TooManySessions));
+        table
+            .open("s", "1", a.key(), at(0), LIMITS)
+            .expect("first of a");
+        table
+            .open("s", "2", a.key(), at(0), LIMITS)
+            .expect("second of a");
+        assert_eq!(
+            table.check_room(a.key(), at(1), LIMITS),
+            Err(TooManySessions)
+        );
+        table
+            .open("s", "3", b.key(), at(0), LIMITS)
+            .expect("third of all");
+        assert_eq!(
+            table.check_room(b.key(), at(1), LIMITS),
+            Err(TooManySessions)
+        );
         table.close("s", "1");
         assert_eq!(table.check_room(b.key(), at(1), LIMITS), Ok(()));
         assert_eq!(table.check_room(a.key(), at(1), LIMITS), Ok(()));
@@ -226,10 +280,15 @@ mod tests {
         let a = principal("spiffe://td/a");
         table.open("s", "1", a.key(), at(0), LIMITS).expect("room");
         table.open("s", "2", a.key(), at(0), LIMITS).expect("room");
-        assert!(table.touch("s", "1", a.key(), at(60), LIMITS), "exactly the limit is in time");
+        assert!(
+            table.touch("s", "1", a.key(), at(60), LIMITS),
+            "exactly the limit is in time"
+        );
         assert!(!table.touch("s", "2", a.key(), at(61), LIMITS));
         assert_eq!(table.len(), 1);
         assert_eq!(table.check_room(a.key(), at(122), LIMITS), Ok(()));
-        table.open("s", "4", a.key(), at(122), LIMITS).expect("room");
+        table
+            .open("s", "4", a.key(), at(122), LIMITS)
+            .expect("room");
     }
 }

@@ -84,6 +84,7 @@ impl Shared {
 /// What one request holds until its answer has ended.
 #[derive(Debug, Default)]
 pub struct Held {
+    #[expect(dead_code, reason = "held for what its drop gives back")]
     pub(crate) in_progress: Option<InProgressGuard>,
     pub(crate) buffered: Vec<BufferedGuard>,
 }
@@ -98,8 +99,16 @@ impl Buffered {
         let mut used = self.0.load(Ordering::Relaxed);
         loop {
             let next = used.checked_add(bytes).filter(|next| *next <= limit)?;
-            match self.0.compare_exchange_weak(used, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(BufferedGuard { budget: Arc::clone(self), bytes }),
+            match self
+                .0
+                .compare_exchange_weak(used, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => {
+                    return Some(BufferedGuard {
+                        budget: Arc::clone(self),
+                        bytes,
+                    });
+                }
                 Err(now) => used = now,
             }
         }
@@ -130,23 +139,37 @@ pub(crate) struct InProgress {
 
 impl InProgress {
     fn new() -> Self {
-        Self { shards: Default::default(), hasher: RandomState::new() }
+        Self {
+            shards: Default::default(),
+            hasher: RandomState::new(),
+        }
     }
 
     fn shard(&self, key: &PrincipalKey) -> Option<&Mutex<HashMap<PrincipalKey, u32>>> {
         let hash = self.hasher.hash_one(key);
-        self.shards.get(usize::try_from(hash % SHARDS as u64).unwrap_or(0))
+        self.shards
+            .get(usize::try_from(hash % SHARDS as u64).unwrap_or(0))
     }
 
     /// Counts one more request, or refuses it at the limit.
-    pub(crate) fn enter(self: &Arc<Self>, key: &PrincipalKey, limit: u32) -> Option<InProgressGuard> {
-        let mut counts = self.shard(key)?.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        key: &PrincipalKey,
+        limit: u32,
+    ) -> Option<InProgressGuard> {
+        let mut counts = self
+            .shard(key)?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(key.clone()).or_insert(0);
         if *count >= limit {
             return None;
         }
         *count += 1;
-        Some(InProgressGuard { counts: Arc::clone(self), key: key.clone() })
+        Some(InProgressGuard {
+            counts: Arc::clone(self),
+            key: key.clone(),
+        })
     }
 
     fn leave(&self, key: &PrincipalKey) {
@@ -200,7 +223,10 @@ mod tests {
         .expect("a peer makes a principal");
         let first = counts.enter(principal.key(), 2).expect("first");
         let second = counts.enter(principal.key(), 2).expect("second");
-        assert!(counts.enter(principal.key(), 2).is_none(), "third is over the limit");
+        assert!(
+            counts.enter(principal.key(), 2).is_none(),
+            "third is over the limit"
+        );
         drop(first);
         assert!(counts.enter(principal.key(), 2).is_some());
         drop(second);

@@ -133,7 +133,9 @@ impl EventStream {
         let idle_end = self.last_data + self.times.idle;
         let next = [Some(next_comment), Some(idle_end), self.times.token_ends];
         let next = next.into_iter().flatten().min().unwrap_or(next_comment);
-        self.timer.as_mut().reset(next.max(now + Duration::from_millis(1)));
+        self.timer
+            .as_mut()
+            .reset(next.max(now + Duration::from_millis(1)));
         Poll::Ready(due.then(|| Bytes::from_static(COMMENT)))
     }
 
@@ -228,7 +230,9 @@ impl Body for EventStream {
 
 impl fmt::Debug for EventStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventStream").field("ended", &self.ended).finish_non_exhaustive()
+        f.debug_struct("EventStream")
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 
@@ -264,7 +268,9 @@ impl Boundary {
     }
 
     fn is_boundary(&self) -> bool {
-        self.tail.ends_with(b"\n\n") || self.tail.ends_with(b"\r\n\r\n") || self.tail.ends_with(b"\r\r")
+        self.tail.ends_with(b"\n\n")
+            || self.tail.ends_with(b"\r\n\r\n")
+            || self.tail.ends_with(b"\r\r")
     }
 }
 
@@ -278,12 +284,19 @@ pub(crate) struct CappedBody {
 
 impl CappedBody {
     pub(crate) fn new(upstream: UpstreamBody, max: usize, ends: Instant) -> Self {
-        Self { upstream, left: max, ends, timer: None }
+        Self {
+            upstream,
+            left: max,
+            ends,
+            timer: None,
+        }
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let ends = self.ends;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(ends)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(ends)));
         timer.as_mut().poll(cx)
     }
 }

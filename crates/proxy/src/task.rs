@@ -45,7 +45,10 @@ impl TaskTable {
         if id.len() > MAX_TASK_ID_BYTES {
             return;
         }
-        let name = TaskName { server: server.into(), id: id.into() };
+        let name = TaskName {
+            server: server.into(),
+            id: id.into(),
+        };
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if tasks.by_id.contains_key(&name) {
             return;
@@ -56,12 +59,21 @@ impl TaskTable {
             tasks.by_id.remove(&oldest);
         }
         tasks.oldest_first.push_back(name.clone());
-        tasks.by_id.insert(name, TaskOrigin { owner: owner.clone(), tool: tool.into() });
+        tasks.by_id.insert(
+            name,
+            TaskOrigin {
+                owner: owner.clone(),
+                tool: tool.into(),
+            },
+        );
     }
 
     /// The tool that started this task, when `owner` started it.
     pub(crate) fn tool_of(&self, server: &str, id: &str, owner: &PrincipalKey) -> Option<Arc<str>> {
-        let name = TaskName { server: server.into(), id: id.into() };
+        let name = TaskName {
+            server: server.into(),
+            id: id.into(),
+        };
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let origin = tasks.by_id.get(&name)?;
         (origin.owner == *owner).then(|| Arc::clone(&origin.tool))
@@ -100,6 +112,10 @@ mod tests {
         }
         assert_eq!(table.tool_of("s", "0", a.key()), None);
         assert!(table.tool_of("s", "1", a.key()).is_some());
-        assert!(table.tool_of("s", &MAX_TASKS.to_string(), a.key()).is_some());
+        assert!(
+            table
+                .tool_of("s", &MAX_TASKS.to_string(), a.key())
+                .is_some()
+        );
     }
 }

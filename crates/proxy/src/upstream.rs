@@ -57,7 +57,10 @@ pub(crate) async fn forward(
     outgoing: Outgoing,
     limits: AttemptLimits,
 ) -> Result<Response<UpstreamBody>, AttemptError> {
-    let Outgoing { permit: _used_up, request } = outgoing;
+    let Outgoing {
+        permit: _used_up,
+        request,
+    } = outgoing;
     match tokio::time::timeout(limits.answer, attempt(pools, upstream, request, limits)).await {
         Ok(answer) => answer,
         Err(_elapsed) => Err(AttemptError::TimedOut),

@@ -33,8 +33,10 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Audit lines go to standard output, logs to standard error. \
-    Exits with 2 when the first configuration is not valid or cannot be served.")]
+#[command(
+    after_help = "Audit lines go to standard output, logs to standard error. \
+    Exits with 2 when the first configuration is not valid or cannot be served."
+)]
 pub(crate) struct RunArgs {
     /// Directory with the documents (*.yaml)
     #[arg(long, value_name = "DIR")]
@@ -80,7 +82,9 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Exits with 0 for allow, 3 for deny, 2 when the question cannot be answered.")]
+#[command(
+    after_help = "Exits with 0 for allow, 3 for deny, 2 when the question cannot be answered."
+)]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) source: Source,
@@ -164,9 +168,9 @@ fn named_address(text: &str) -> Result<(String, SocketAddr), String> {
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())
         .ok_or("expected NAME=ADDRESS:PORT, for example support=127.0.0.1:18080")?;
-    let address = address
-        .parse()
-        .map_err(|_| format!("`{address}` is not an address with a port, such as 127.0.0.1:18080"))?;
+    let address = address.parse().map_err(|_| {
+        format!("`{address}` is not an address with a port, such as 127.0.0.1:18080")
+    })?;
     Ok((name.to_owned(), address))
 }
 
@@ -184,7 +188,10 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.strip_suffix('s').unwrap_or(text);
-    seconds.parse().map(Duration::from_secs).map_err(|_| format!("`{text}` is not a number of seconds"))
+    seconds
+        .parse()
+        .map(Duration::from_secs)
+        .map_err(|_| format!("`{text}` is not a number of seconds"))
 }
 
 #[cfg(test)]
@@ -207,7 +214,9 @@ mod tests {
         let line = "sidegate run --config dir --gateway crm/support --bind 127.0.0.1 \
             --listen support=127.0.0.1:18080 --listen other=[::1]:0 --admin 127.0.0.1:0 \
             --health 127.0.0.1:0 --trust-domain example.org";
-        let Ok(Command::Run(args)) = parse(line) else { panic!("parses") };
+        let Ok(Command::Run(args)) = parse(line) else {
+            panic!("parses")
+        };
         assert_eq!(args.listen.len(), 2);
         assert_eq!(args.gateway.as_deref(), Some("crm/support"));
         assert_eq!(args.trust_domain, "example.org");

@@ -40,26 +40,37 @@ fn examine(args: &CheckArgs) -> Report {
             return report;
         }
     };
-    let options =
-        Options { allow_loopback: true, trust_domain: args.source.trust_domain.clone() };
+    let options = Options {
+        allow_loopback: true,
+        trust_domain: args.source.trust_domain.clone(),
+    };
     let names = gateways(&documents);
     for name in &names {
         match validate(&documents, Some(name), &options) {
             Ok(validated) => {
                 let config = build(validated);
                 report.warnings.extend(
-                    config.warnings.iter().map(|warning| format!("McpGateway {name}: {warning}")),
+                    config
+                        .warnings
+                        .iter()
+                        .map(|warning| format!("McpGateway {name}: {warning}")),
                 );
             }
             Err(violations) => report.refuse(&violations),
         }
     }
     if names.is_empty() && report.violations.is_empty() {
-        report.violations.push("no McpGateway found: name its file or directory with -f".to_owned());
+        report
+            .violations
+            .push("no McpGateway found: name its file or directory with -f".to_owned());
     }
     report.summary = match names.as_slice() {
         [name] => format!("checked McpGateway {name}: valid"),
-        names => format!("checked {} gateways ({}): valid", names.len(), names.join(", ")),
+        names => format!(
+            "checked {} gateways ({}): valid",
+            names.len(),
+            names.join(", ")
+        ),
     };
     report
 }

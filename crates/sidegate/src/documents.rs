@@ -12,7 +12,11 @@ use sidegate_config::documents::{Documents, read_dir, read_file};
 pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Documents, Violations> {
     let mut all = Documents::default();
     for path in paths {
-        let read = if path.is_dir() { read_dir(path)? } else { read_file(path)? };
+        let read = if path.is_dir() {
+            read_dir(path)?
+        } else {
+            read_file(path)?
+        };
         all.merge(read)?;
     }
     Ok(all)

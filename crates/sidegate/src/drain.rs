@@ -22,7 +22,9 @@ const POLL: Duration = Duration::from_millis(200);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn drain(args: &DrainArgs) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let drained = runtime
         .context("cannot start")
         .and_then(|runtime| runtime.block_on(drain_and_wait(args.admin, args.timeout)));
@@ -50,7 +52,10 @@ async fn drain_and_wait(admin: SocketAddr, wait: Duration) -> anyhow::Result<()>
             return Ok(());
         }
     }
-    bail!("the sidecar at {admin} still drains after {} s", wait.as_secs())
+    bail!(
+        "the sidecar at {admin} still drains after {} s",
+        wait.as_secs()
+    )
 }
 
 /// Begins the drain; asking again changes nothing.

@@ -34,8 +34,11 @@ const SESSION_METHODS: [&str; 9] = [
 ];
 
 /// Methods that name what they are about, and the option that says it.
-const NAMING_METHODS: [(&str, &str); 3] =
-    [("tools/call", "--tool"), ("prompts/get", "--prompt"), ("resources/read", "--resource")];
+const NAMING_METHODS: [(&str, &str); 3] = [
+    ("tools/call", "--tool"),
+    ("prompts/get", "--prompt"),
+    ("resources/read", "--resource"),
+];
 
 pub(crate) fn explain(args: &ExplainArgs) -> ExitCode {
     let answer = match answer_for(args) {
@@ -49,7 +52,11 @@ pub(crate) fn explain(args: &ExplainArgs) -> ExitCode {
         Output::Text => say(answer.as_text()),
         Output::Json => say(answer.as_json()),
     }
-    if answer.allowed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DENIED) }
+    if answer.allowed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_DENIED)
+    }
 }
 
 fn answer_for(args: &ExplainArgs) -> anyhow::Result<Answer> {
@@ -71,7 +78,10 @@ fn answer_for(args: &ExplainArgs) -> anyhow::Result<Answer> {
         Asking::Principal(principal) => principal,
         Asking::Refused(why) => return Ok(Answer::refused(why)),
     };
-    let context = Context { method: subject.method, arguments: args.args.as_deref() };
+    let context = Context {
+        method: subject.method,
+        arguments: args.args.as_deref(),
+    };
     let decision = policies.decide(&principal, subject.action, &subject.resource, &context);
     Ok(Answer::of(decision, &config, &principal))
 }
@@ -79,8 +89,10 @@ fn answer_for(args: &ExplainArgs) -> anyhow::Result<Answer> {
 fn load(args: &ExplainArgs) -> anyhow::Result<SidecarConfig> {
     let documents =
         read_all(&args.source.files).map_err(|violations| anyhow::anyhow!("{violations}"))?;
-    let options =
-        Options { allow_loopback: true, trust_domain: args.source.trust_domain.clone() };
+    let options = Options {
+        allow_loopback: true,
+        trust_domain: args.source.trust_domain.clone(),
+    };
     let validated = validate(&documents, args.gateway.as_deref(), &options)
         .map_err(|violations| anyhow::anyhow!("{violations}"))?;
     Ok(build(validated))
@@ -88,8 +100,16 @@ fn load(args: &ExplainArgs) -> anyhow::Result<SidecarConfig> {
 
 fn find_server<'a>(config: &'a SidecarConfig, name: &str) -> anyhow::Result<&'a ServerConfig> {
     let Some(server) = config.servers.iter().find(|server| server.name == name) else {
-        let known: Vec<_> = config.servers.iter().map(|server| server.name.as_str()).collect();
-        bail!("gateway `{}` has no server `{name}`; it has: {}", config.gateway, known.join(", "));
+        let known: Vec<_> = config
+            .servers
+            .iter()
+            .map(|server| server.name.as_str())
+            .collect();
+        bail!(
+            "gateway `{}` has no server `{name}`; it has: {}",
+            config.gateway,
+            known.join(", ")
+        );
     };
     Ok(server)
 }
@@ -104,15 +124,28 @@ struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     fn of(what: &'a What, server: &'a str) -> anyhow::Result<Self> {
-        let What { tool, prompt, resource, method } = what;
-        let subject = |action, resource, method| Self { action, resource, method };
+        let What {
+            tool,
+            prompt,
+            resource,
+            method,
+        } = what;
+        let subject = |action, resource, method| Self {
+            action,
+            resource,
+            method,
+        };
         Ok(match (tool, prompt, resource, method) {
-            (Some(name), ..) => {
-                subject(Action::CallTool, Resource::Tool { server, name }, "tools/call")
-            }
-            (_, Some(name), ..) => {
-                subject(Action::GetPrompt, Resource::Prompt { server, name }, "prompts/get")
-            }
+            (Some(name), ..) => subject(
+                Action::CallTool,
+                Resource::Tool { server, name },
+                "tools/call",
+            ),
+            (_, Some(name), ..) => subject(
+                Action::GetPrompt,
+                Resource::Prompt { server, name },
+                "prompts/get",
+            ),
             (_, _, Some(uri), _) => subject(
                 Action::ReadResource,
                 Resource::McpResource { server, uri },
@@ -129,7 +162,11 @@ fn action_of(method: &str) -> anyhow::Result<Action> {
         bail!("`{method}` is decided by what it names: use {option}");
     }
     let session = SESSION_METHODS.contains(&method) || method.starts_with("notifications/");
-    Ok(if session { Action::UseSession } else { Action::CallMethod })
+    Ok(if session {
+        Action::UseSession
+    } else {
+        Action::CallMethod
+    })
 }
 
 #[cfg(test)]
@@ -137,15 +174,29 @@ mod tests {
     use super::*;
 
     fn what() -> What {
-        What { tool: None, prompt: None, resource: None, method: None }
+        What {
+            tool: None,
+            prompt: None,
+            resource: None,
+            method: None,
+        }
     }
 
     #[test]
     fn the_options_name_the_action() {
-        let tool = What { tool: Some("a".to_owned()), ..what() };
+        let tool = What {
+            tool: Some("a".to_owned()),
+            ..what()
+        };
         let subject = Subject::of(&tool, "s").expect("a subject");
-        assert_eq!((subject.action, subject.method), (Action::CallTool, "tools/call"));
-        let resource = What { resource: Some("a://b".to_owned()), ..what() };
+        assert_eq!(
+            (subject.action, subject.method),
+            (Action::CallTool, "tools/call")
+        );
+        let resource = What {
+            resource: Some("a://b".to_owned()),
+            ..what()
+        };
         let subject = Subject::of(&resource, "s").expect("a subject");
         assert_eq!(subject.action, Action::ReadResource);
         assert!(Subject::of(&what(), "s").is_err());
@@ -154,8 +205,13 @@ mod tests {
     #[test]
     fn methods_are_session_methods_or_unknown_ones() {
         assert_eq!(action_of("tools/list").expect("known"), Action::UseSession);
-        assert_eq!(action_of("vendor/thing").expect("unknown"), Action::CallMethod);
-        let error = action_of("tools/call").expect_err("names a tool").to_string();
+        assert_eq!(
+            action_of("vendor/thing").expect("unknown"),
+            Action::CallMethod
+        );
+        let error = action_of("tools/call")
+            .expect_err("names a tool")
+            .to_string();
         assert!(error.contains("--tool"), "{error}");
     }
 }

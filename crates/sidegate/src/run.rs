@@ -25,7 +25,9 @@ const STACK_BYTES: usize = 1024 * 1024;
 
 /// Runs the sidecar to its end.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    let workers = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MAX_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .max_blocking_threads(MAX_BLOCKING_THREADS)
@@ -58,10 +60,15 @@ async fn serve(args: RunArgs) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let audit = AuditLog::start(Box::new(std::io::stdout()), Arc::clone(&metrics));
     let options = RunOptions {
-        listen: ListenOptions { bind: args.bind, listen: args.listen.into_iter().collect() },
+        listen: ListenOptions {
+            bind: args.bind,
+            listen: args.listen.into_iter().collect(),
+        },
         admin: args.admin,
         health: args.health,
-        build: BuildOptions { allow_loopback: true },
+        build: BuildOptions {
+            allow_loopback: true,
+        },
         clock,
         metrics,
         audit: Arc::new(audit),

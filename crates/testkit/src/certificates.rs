@@ -26,6 +26,9 @@ impl Default for TestAuthority {
 
 impl TestAuthority {
     /// An authority of its own.
+    ///
+    /// # Panics
+    /// There is no key.
     #[must_use]
     pub fn new() -> Self {
         let validity = Validity::days(now(), 10);
@@ -99,6 +102,9 @@ impl TestAuthority {
     }
 
     /// Whatever is wished for.
+    ///
+    /// # Panics
+    /// No certificate can state it.
     #[must_use]
     pub fn issue(&self, wish: &Wish) -> Issued {
         self.authority.issue(wish).expect("a certificate")

@@ -6,7 +6,6 @@
 //! shipped, so its helpers end a test with a panic where that reads better.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,

@@ -42,13 +42,16 @@ pub fn modern(method: &str, mut params: Value) -> McpRequest {
 /// A call of a tool in the revision without sessions.
 #[must_use]
 pub fn call(tool: &str, arguments: Value) -> McpRequest {
-    modern("tools/call", json!({"name": tool, "arguments": arguments}))
+    let mut params = json!({"name": tool});
+    params["arguments"] = arguments;
+    modern("tools/call", params)
 }
 
 /// A request of a revision with sessions; none while there is no session.
 #[must_use]
 pub fn legacy(method: &str, params: Value, session: Option<&str>) -> McpRequest {
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let mut body = json!({"jsonrpc": "2.0", "id": 1, "method": method});
+    body["params"] = params;
     let request = McpRequest::post(body.to_string());
     match session {
         Some(session) => request

@@ -53,6 +53,9 @@ impl TestSidecar {
     ///
     /// # Errors
     /// The documents cannot be put in force.
+    ///
+    /// # Panics
+    /// They cannot be written to a file.
     pub async fn try_start(documents: &str, clock: Arc<dyn Clock>) -> Result<Self, RunError> {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join(FILE), documents).expect("a file");

@@ -118,8 +118,10 @@ impl Activity {
     pub(crate) fn look(&self, patience: &Patience) -> Look {
         let now = self.now();
         let idle_since = self.idle_since.load(Ordering::Acquire);
-        let blocked_until =
-            deadline(self.write_blocked_since.load(Ordering::Acquire), patience.idle);
+        let blocked_until = deadline(
+            self.write_blocked_since.load(Ordering::Acquire),
+            patience.idle,
+        );
         if blocked_until <= now {
             return Look::SlowReader;
         }
@@ -136,9 +138,16 @@ impl Activity {
         let (until, overdue) = if head_since == NEVER {
             (deadline(idle_since, patience.idle), Look::Idle)
         } else {
-            (deadline(head_since.max(idle_since), patience.header), Look::SlowHead)
+            (
+                deadline(head_since.max(idle_since), patience.header),
+                Look::SlowHead,
+            )
         };
-        if until <= now { overdue } else { Look::Again(self.moment(until.min(blocked_until))) }
+        if until <= now {
+            overdue
+        } else {
+            Look::Again(self.moment(until.min(blocked_until)))
+        }
     }
 
     pub(crate) fn has_requests(&self) -> bool {
@@ -181,8 +190,10 @@ impl Drop for InFlight {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { header: Duration::from_secs(10), idle: Duration::from_secs(75) };
+    const PATIENCE: Patience = Patience {
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+    };
 
     async fn pass(seconds: u64) {
         tokio::time::advance(Duration::from_secs(seconds)).await;
@@ -194,7 +205,10 @@ mod tests {
         pass(74).await;
         let request = activity.begin_request();
         pass(600).await;
-        assert!(matches!(activity.look(&PATIENCE), Look::Again(_)), "a request is not idle");
+        assert!(
+            matches!(activity.look(&PATIENCE), Look::Again(_)),
+            "a request is not idle"
+        );
         drop(request);
         pass(74).await;
         assert!(matches!(activity.look(&PATIENCE), Look::Again(_)));
@@ -217,7 +231,11 @@ mod tests {
         pass(1).await;
         assert_eq!(activity.look(&PATIENCE), Look::SlowHead);
         activity.head_is_partial(false);
-        assert_eq!(activity.look(&PATIENCE), Look::Idle, "80 s without a request");
+        assert_eq!(
+            activity.look(&PATIENCE),
+            Look::Idle,
+            "80 s without a request"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -242,7 +260,10 @@ mod tests {
         activity.write_is_blocked(false);
         activity.write_is_blocked(true);
         pass(74).await;
-        assert!(matches!(activity.look(&PATIENCE), Look::Again(_)), "progress gives new time");
+        assert!(
+            matches!(activity.look(&PATIENCE), Look::Again(_)),
+            "progress gives new time"
+        );
         pass(1).await;
         assert_eq!(activity.look(&PATIENCE), Look::SlowReader);
     }
@@ -255,7 +276,10 @@ mod tests {
         let request = activity.begin_request();
         assert!(activity.hold_end_of_input());
         assert!(!activity.must_read_again());
-        assert_eq!(activity.look(&PATIENCE), Look::Again(Instant::now() + HALF_CLOSED_GRACE));
+        assert_eq!(
+            activity.look(&PATIENCE),
+            Look::Again(Instant::now() + HALF_CLOSED_GRACE)
+        );
         pass(1).await;
         assert!(!activity.hold_end_of_input(), "the client is gone");
         drop(request);

@@ -19,12 +19,16 @@ use crate::framing::FramedIo;
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// HTTP on a connection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "boxing HTTP/1 too would cost every connection an allocation; tasks are sized by it anyway"
+)]
 pub(super) enum Http<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     One(http1::Connection<TokioIo<FramedIo<S>>, RequestService>),
-    Two(http2::Connection<TokioIo<FramedIo<S>>, RequestService, TokioExecutor>),
+    Two(Box<http2::Connection<TokioIo<FramedIo<S>>, RequestService, TokioExecutor>>),
 }
 
 /// How serving ended.
@@ -122,7 +126,7 @@ where
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = match self {
             Self::One(connection) => connection.poll_without_shutdown(cx),
-            Self::Two(connection) => Pin::new(connection).poll(cx),
+            Self::Two(connection) => Pin::new(&mut **connection).poll(cx),
         };
         polled.map(|ended| {
             if let Err(error) = ended {
@@ -134,7 +138,7 @@ where
     fn graceful_shutdown(&mut self) {
         match self {
             Self::One(connection) => Pin::new(connection).graceful_shutdown(),
-            Self::Two(connection) => Pin::new(connection).graceful_shutdown(),
+            Self::Two(connection) => Pin::new(&mut **connection).graceful_shutdown(),
         }
     }
 }

@@ -69,10 +69,16 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
                 Err(panic) => service.after_panic(&panic),
             };
             if service.http1 && service.must_close() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let shared = service.shared;
-            Ok(response.map(|body| CountedBody { body, shared, _in_flight: in_flight }))
+            Ok(response.map(|body| CountedBody {
+                body,
+                shared,
+                _in_flight: in_flight,
+            }))
         })
     }
 }
@@ -172,12 +178,12 @@ fn report(shared: &Shared, panic: &Panic) {
 /// poisoned, so what a panic leaves behind is whole.
 async fn caught<F: Future>(future: F) -> Result<F::Output, Panic> {
     let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|cx| {
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+    std::future::poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Ok),
             Err(panic) => Poll::Ready(Err(Panic::new(panic.as_ref()))),
-        }
-    })
+        },
+    )
     .await
 }
 
@@ -194,7 +200,13 @@ mod tests {
             panic!("broken: {at_once}");
         }
         assert_eq!(caught(async { 7 }).await, Ok(7));
-        assert_eq!(caught(fails(true)).await, Err(Panic("broken: true".to_owned())));
-        assert_eq!(caught(fails(false)).await, Err(Panic("broken: false".to_owned())));
+        assert_eq!(
+            caught(fails(true)).await,
+            Err(Panic("broken: true".to_owned()))
+        );
+        assert_eq!(
+            caught(fails(false)).await,
+            Err(Panic("broken: false".to_owned()))
+        );
     }
 }

@@ -51,8 +51,10 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { header: Duration::from_secs(10), idle: Duration::from_secs(75) };
+    const PATIENCE: Patience = Patience {
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+    };
 
     async fn sniff(pieces: &[&[u8]]) -> Option<Sniffed> {
         let (mut client, mut server) = tokio::io::duplex(64);
@@ -71,13 +73,19 @@ mod tests {
     async fn the_preface_decides() {
         let whole = sniff(&[PREFACE]).await.expect("sniffed");
         assert!(whole.http2);
-        let split = sniff(&[b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r", b"\n"]).await.expect("sniffed");
+        let split = sniff(&[b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r", b"\n"])
+            .await
+            .expect("sniffed");
         assert!(split.http2);
         assert_eq!(split.read, PREFACE);
-        let request = sniff(&[b"P", b"OST / HTTP/1.1\r\n"]).await.expect("sniffed");
+        let request = sniff(&[b"P", b"OST / HTTP/1.1\r\n"])
+            .await
+            .expect("sniffed");
         assert!(!request.http2);
         assert!(b"POST / HTTP/1.1\r\n".starts_with(&request.read));
-        let almost = sniff(&[b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"]).await.expect("sniffed");
+        let almost = sniff(&[b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"])
+            .await
+            .expect("sniffed");
         assert!(!almost.http2);
     }
 

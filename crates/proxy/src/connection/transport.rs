@@ -15,7 +15,10 @@ pub(crate) struct Transport {
 
 impl Transport {
     pub(crate) fn new(tls: Option<TlsAcceptor>) -> Arc<Self> {
-        Arc::new(Self { tls: tls.map(Arc::new), retired: watch::Sender::new(false) })
+        Arc::new(Self {
+            tls: tls.map(Arc::new),
+            retired: watch::Sender::new(false),
+        })
     }
 
     /// Has the connections of this transport close when their requests are
@@ -37,6 +40,8 @@ impl Transport {
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+        f.debug_struct("Transport")
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -51,12 +51,28 @@ impl Chunked {
             }
             match self.next(byte) {
                 Ok(Some(state)) => *self = state,
-                Ok(None) => return ChunkStep { passed: passed + 1, done: true, fault: None },
-                Err(fault) => return ChunkStep { passed, done: false, fault: Some(fault) },
+                Ok(None) => {
+                    return ChunkStep {
+                        passed: passed + 1,
+                        done: true,
+                        fault: None,
+                    };
+                }
+                Err(fault) => {
+                    return ChunkStep {
+                        passed,
+                        done: false,
+                        fault: Some(fault),
+                    };
+                }
             }
             passed += 1;
         }
-        ChunkStep { passed, done: false, fault: None }
+        ChunkStep {
+            passed,
+            done: false,
+            fault: None,
+        }
     }
 
     /// The state after one byte outside of data; none after the last byte.
@@ -94,6 +110,9 @@ impl Chunked {
         if digits == MAX_SIZE_DIGITS {
             return Err(Fault::ChunkSize);
         }
-        Ok(Self::Size { digits: digits + 1, size: size * 16 + u64::from(digit) })
+        Ok(Self::Size {
+            digits: digits + 1,
+            size: size * 16 + u64::from(digit),
+        })
     }
 }

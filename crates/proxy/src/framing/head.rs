@@ -64,7 +64,9 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn next_line(&mut self) -> Result<Option<&'a [u8]>, Fault> {
-        let Some(feed) = memchr(b'\n', self.rest) else { return Ok(None) };
+        let Some(feed) = memchr(b'\n', self.rest) else {
+            return Ok(None);
+        };
         let (line, rest) = self.rest.split_at_checked(feed).unwrap_or_default();
         self.rest = rest.get(1..).unwrap_or_default();
         let line = line.strip_suffix(b"\r").ok_or(Fault::BareLineFeed)?;
@@ -141,7 +143,11 @@ fn read_length(value: &[u8]) -> Result<u64, Fault> {
 }
 
 fn conclude(method: &[u8], version: Version, facts: &Facts) -> Result<Length, Fault> {
-    let Facts { content_length, chunked, hosts } = facts;
+    let Facts {
+        content_length,
+        chunked,
+        hosts,
+    } = facts;
     match (version, hosts) {
         (Version::Http11, 0) => return Err(Fault::MissingHost),
         (Version::Http10, 0) | (Version::Http10 | Version::Http11, 1) => {}
@@ -160,7 +166,10 @@ fn conclude(method: &[u8], version: Version, facts: &Facts) -> Result<Length, Fa
 }
 
 fn has_body(method: &[u8]) -> bool {
-    !matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"DELETE" | b"TRACE" | b"CONNECT")
+    !matches!(
+        method,
+        b"GET" | b"HEAD" | b"OPTIONS" | b"DELETE" | b"TRACE" | b"CONNECT"
+    )
 }
 
 fn is_token(name: &[u8]) -> bool {

@@ -22,9 +22,16 @@ fn verdict_in_pieces(input: &[u8], sizes: &[usize]) -> Seen {
         let seen = watch.push(piece);
         passed += seen.passed;
         if seen.end.is_some() {
-            return Seen { passed, end: seen.end };
+            return Seen {
+                passed,
+                end: seen.end,
+            };
         }
-        assert_eq!(seen.passed, piece.len(), "all of it passes unless the input ends");
+        assert_eq!(
+            seen.passed,
+            piece.len(),
+            "all of it passes unless the input ends"
+        );
         rest = &rest[piece.len()..];
     }
     Seen { passed, end: None }
@@ -53,10 +60,24 @@ fn good_messages_pass_whole() {
     ];
     for message in good {
         let text = String::from_utf8_lossy(message);
-        assert_eq!(verdict(message), Seen { passed: message.len(), end: None }, "{text}");
+        assert_eq!(
+            verdict(message),
+            Seen {
+                passed: message.len(),
+                end: None
+            },
+            "{text}"
+        );
         let twice = [*message, *message].concat();
         let mut watch = Watch::new();
-        assert_eq!(watch.push(&twice), Seen { passed: twice.len(), end: None }, "{text}");
+        assert_eq!(
+            watch.push(&twice),
+            Seen {
+                passed: twice.len(),
+                end: None
+            },
+            "{text}"
+        );
         assert!(watch.between_messages(), "{text}");
         assert_eq!(watch.heads_before_end(), 2, "{text}");
     }
@@ -65,31 +86,73 @@ fn good_messages_pass_whole() {
 #[test]
 fn bad_heads_end_the_input_behind_the_head() {
     let table: &[(&[u8], Fault)] = &[
-        (&post("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n"), Fault::LengthAndTransferEncoding),
-        (&post("Transfer-Encoding: chunked\r\nContent-Length: 6\r\n"), Fault::LengthAndTransferEncoding),
-        (&post("Content-Length: 7\r\nContent-Length: 3\r\n"), Fault::RepeatedContentLength),
-        (&post("Content-Length: 7\r\nContent-Length: 7\r\n"), Fault::RepeatedContentLength),
+        (
+            &post("Content-Length: 6\r\nTransfer-Encoding: chunked\r\n"),
+            Fault::LengthAndTransferEncoding,
+        ),
+        (
+            &post("Transfer-Encoding: chunked\r\nContent-Length: 6\r\n"),
+            Fault::LengthAndTransferEncoding,
+        ),
+        (
+            &post("Content-Length: 7\r\nContent-Length: 3\r\n"),
+            Fault::RepeatedContentLength,
+        ),
+        (
+            &post("Content-Length: 7\r\nContent-Length: 7\r\n"),
+            Fault::RepeatedContentLength,
+        ),
         (&post("Content-Length: 7, 7\r\n"), Fault::ContentLength),
         (&post("Content-Length: +7\r\n"), Fault::ContentLength),
         (&post("Content-Length: -7\r\n"), Fault::ContentLength),
         (&post("Content-Length: 0x7\r\n"), Fault::ContentLength),
         (&post("Content-Length:\r\n"), Fault::ContentLength),
         (&post("Content-Length: 1 1\r\n"), Fault::ContentLength),
-        (&post("Content-Length: 1000000000000000000\r\n"), Fault::ContentLength),
-        (&post("Transfer-Encoding: gzip, chunked\r\n"), Fault::TransferEncoding),
-        (&post("Transfer-Encoding: chunked, chunked\r\n"), Fault::TransferEncoding),
-        (&post("Transfer-Encoding: identity\r\n"), Fault::TransferEncoding),
-        (&post("Transfer-Encoding: \"chunked\"\r\n"), Fault::TransferEncoding),
-        (&post("Transfer-Encoding: xchunked\r\n"), Fault::TransferEncoding),
+        (
+            &post("Content-Length: 1000000000000000000\r\n"),
+            Fault::ContentLength,
+        ),
+        (
+            &post("Transfer-Encoding: gzip, chunked\r\n"),
+            Fault::TransferEncoding,
+        ),
+        (
+            &post("Transfer-Encoding: chunked, chunked\r\n"),
+            Fault::TransferEncoding,
+        ),
+        (
+            &post("Transfer-Encoding: identity\r\n"),
+            Fault::TransferEncoding,
+        ),
+        (
+            &post("Transfer-Encoding: \"chunked\"\r\n"),
+            Fault::TransferEncoding,
+        ),
+        (
+            &post("Transfer-Encoding: xchunked\r\n"),
+            Fault::TransferEncoding,
+        ),
         (&post("Transfer-Encoding:\r\n"), Fault::TransferEncoding),
-        (&post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), Fault::RepeatedTransferEncoding),
-        (&post("Transfer-Encoding : chunked\r\n"), Fault::SpaceBeforeColon),
-        (&post("Transfer-Encoding\t: chunked\r\n"), Fault::SpaceBeforeColon),
+        (
+            &post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+            Fault::RepeatedTransferEncoding,
+        ),
+        (
+            &post("Transfer-Encoding : chunked\r\n"),
+            Fault::SpaceBeforeColon,
+        ),
+        (
+            &post("Transfer-Encoding\t: chunked\r\n"),
+            Fault::SpaceBeforeColon,
+        ),
         (&post("X: a\r\n b\r\n"), Fault::ObsoleteFold),
         (&post("X: a\r\n\tb\r\n"), Fault::ObsoleteFold),
         (&post("X: a\0b\r\n"), Fault::ControlCharacter),
         (&post("X: a\x7fb\r\n"), Fault::ControlCharacter),
-        (&post("Transfer-Encoding: \x0bchunked\r\n"), Fault::ControlCharacter),
+        (
+            &post("Transfer-Encoding: \x0bchunked\r\n"),
+            Fault::ControlCharacter,
+        ),
         (&post("X: a\rb\r\n"), Fault::BareCarriageReturn),
         (&post("X: a\nY: b\r\n"), Fault::BareLineFeed),
         (&post("no colon\r\n"), Fault::HeaderName),
@@ -98,11 +161,17 @@ fn bad_heads_end_the_input_behind_the_head() {
         (&post("X@: c\r\n"), Fault::HeaderName),
         (&post("Host: b\r\n"), Fault::RepeatedHost),
         (b"GET / HTTP/1.1\r\n\r\n", Fault::MissingHost),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nX: y\n\r\n", Fault::BareLineFeed),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nX: y\n\r\n",
+            Fault::BareLineFeed,
+        ),
         (b"GET / HTTP/1.1\nHost: a\n\n", Fault::BareLineFeed),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\n", Fault::BareLineFeed),
         (b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Fault::BareLineFeed),
-        (b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n", Fault::BareCarriageReturn),
+        (
+            b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n",
+            Fault::BareCarriageReturn,
+        ),
         (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Fault::RequestLine),
         (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Fault::RequestLine),
         (b"GET  HTTP/1.1\r\nHost: a\r\n\r\n", Fault::RequestLine),
@@ -110,14 +179,26 @@ fn bad_heads_end_the_input_behind_the_head() {
         (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", Fault::RequestLine),
         (b"GET / http/1.1\r\nHost: a\r\n\r\n", Fault::RequestLine),
         (b"GET /\r\nHost: a\r\n\r\n", Fault::RequestLine),
-        (b"POST / HTTP/1.0\r\nHost: a\r\n\r\n", Fault::OldVersionWithoutLength),
-        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Fault::OldVersionTransferEncoding),
-        (b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", Fault::RepeatedHost),
+        (
+            b"POST / HTTP/1.0\r\nHost: a\r\n\r\n",
+            Fault::OldVersionWithoutLength,
+        ),
+        (
+            b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Fault::OldVersionTransferEncoding,
+        ),
+        (
+            b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
+            Fault::RepeatedHost,
+        ),
     ];
     for (head, fault) in table {
         let text = String::from_utf8_lossy(head);
         let smuggled = [*head, b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
-        let expected = Seen { passed: head.len(), end: Some(End::Head(*fault)) };
+        let expected = Seen {
+            passed: head.len(),
+            end: Some(End::Head(*fault)),
+        };
         assert_eq!(verdict(&smuggled), expected, "{text}");
     }
 }
@@ -147,7 +228,10 @@ fn bad_chunks_end_the_input_at_the_faulty_byte() {
     for (body, at, fault) in table {
         let text = String::from_utf8_lossy(body);
         let message = [head.as_slice(), body].concat();
-        let expected = Seen { passed: head.len() + at, end: Some(End::Body(*fault)) };
+        let expected = Seen {
+            passed: head.len() + at,
+            end: Some(End::Body(*fault)),
+        };
         assert_eq!(verdict(&message), expected, "{text}");
     }
 }
@@ -165,7 +249,13 @@ fn a_head_may_be_as_large_as_the_limit() {
     assert_eq!(verdict_in_pieces(&fits, &pieces).end, None);
     let large = of_length(MAX_HEAD_BYTES + 1);
     let seen = verdict_in_pieces(&large, &pieces);
-    assert_eq!(seen, Seen { passed: MAX_HEAD_BYTES, end: Some(End::Head(Fault::HeadTooLarge)) });
+    assert_eq!(
+        seen,
+        Seen {
+            passed: MAX_HEAD_BYTES,
+            end: Some(End::Head(Fault::HeadTooLarge))
+        }
+    );
 }
 
 #[test]
@@ -208,17 +298,29 @@ async fn read_all(input: &[u8]) -> (Vec<u8>, Option<std::io::Error>, Arc<Framing
 async fn nothing_behind_a_faulty_head_is_read() {
     let first = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n";
     let second = post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
-    let input = [first, second.as_slice(), b"0\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+    let input = [
+        first,
+        second.as_slice(),
+        b"0\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+    ]
+    .concat();
     let (got, error, fault) = read_all(&input).await;
     assert_eq!(got, [first, second.as_slice()].concat());
     assert!(error.is_none(), "an error would cost the answer");
     assert_eq!(fault.take_fault(), None);
-    assert_eq!(fault.take_fault(), Some("content_length_and_transfer_encoding"));
+    assert_eq!(
+        fault.take_fault(),
+        Some("content_length_and_transfer_encoding")
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn reading_fails_at_a_faulty_chunk() {
-    let good = [post("Transfer-Encoding: chunked\r\n").as_slice(), b"3\r\nabc\r\n2"].concat();
+    let good = [
+        post("Transfer-Encoding: chunked\r\n").as_slice(),
+        b"3\r\nabc\r\n2",
+    ]
+    .concat();
     let input = [good.as_slice(), b";x\r\nab\r\n0\r\n\r\n"].concat();
     let (got, error, fault) = read_all(&input).await;
     assert_eq!(got, good);

@@ -45,7 +45,11 @@ pub(crate) struct Seen {
 
 impl Watch {
     pub(crate) fn new() -> Self {
-        Self { state: State::Head, partial: Vec::new(), heads: 0 }
+        Self {
+            state: State::Head,
+            partial: Vec::new(),
+            heads: 0,
+        }
     }
 
     /// Follows the next bytes of the connection.
@@ -60,24 +64,40 @@ impl Watch {
                     if *left == 0 {
                         self.state = State::Head;
                     }
-                    Seen { passed: skipped, end: None }
+                    Seen {
+                        passed: skipped,
+                        end: None,
+                    }
                 }
                 State::Chunked(chunked) => {
-                    let ChunkStep { passed, done, fault } = chunked.push(rest);
+                    let ChunkStep {
+                        passed,
+                        done,
+                        fault,
+                    } = chunked.push(rest);
                     if done {
                         self.state = State::Head;
                     }
-                    Seen { passed, end: fault.map(End::Body) }
+                    Seen {
+                        passed,
+                        end: fault.map(End::Body),
+                    }
                 }
                 State::Ended => break,
             };
             rest = rest.get(step.passed..).unwrap_or_default();
             if step.end.is_some() {
                 self.state = State::Ended;
-                return Seen { passed: input.len() - rest.len(), end: step.end };
+                return Seen {
+                    passed: input.len() - rest.len(),
+                    end: step.end,
+                };
             }
         }
-        Seen { passed: input.len() - rest.len(), end: None }
+        Seen {
+            passed: input.len() - rest.len(),
+            end: None,
+        }
     }
 
     /// Whether the last message has ended and no other has begun.
@@ -125,7 +145,12 @@ impl Watch {
     fn finish_head(&mut self, verdict: Result<Length, Fault>, passed: usize) -> Seen {
         let length = match verdict {
             Ok(length) => length,
-            Err(fault) => return Seen { passed, end: Some(End::Head(fault)) },
+            Err(fault) => {
+                return Seen {
+                    passed,
+                    end: Some(End::Head(fault)),
+                };
+            }
         };
         self.heads += 1;
         self.state = match length {

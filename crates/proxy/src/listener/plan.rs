@@ -77,7 +77,9 @@ pub(crate) fn plan(
     if let Some(unknown) = options.listen.keys().find(|name| !is_known(name)) {
         return Err(ListenError::UnknownName(unknown.clone()));
     }
-    let all_named = servers.iter().all(|server| options.listen.contains_key(&server.name));
+    let all_named = servers
+        .iter()
+        .all(|server| options.listen.contains_key(&server.name));
     let addresses = match options.bind {
         Some(address) => vec![address],
         None if all_named => Vec::new(),
@@ -93,15 +95,18 @@ pub(crate) fn plan(
         match options.listen.get(&server.name) {
             Some(named) => wanted.push(address(*named)),
             None => wanted.extend(
-                addresses.iter().map(|ip| address(SocketAddr::new(*ip, server.listen_port))),
+                addresses
+                    .iter()
+                    .map(|ip| address(SocketAddr::new(*ip, server.listen_port))),
             ),
         }
     }
     match wanted.iter().find(|wanted| wanted.is_the_servers_own()) {
         None => Ok(wanted),
-        Some(Wanted { name, address, .. }) => {
-            Err(ListenError::ServersOwnAddress { name: name.clone(), address: *address })
-        }
+        Some(Wanted { name, address, .. }) => Err(ListenError::ServersOwnAddress {
+            name: name.clone(),
+            address: *address,
+        }),
     }
 }
 
@@ -118,7 +123,11 @@ pub(crate) fn machine_addresses() -> Result<Vec<IpAddr>, ListenError> {
         .collect();
     addresses.sort_unstable();
     addresses.dedup();
-    if addresses.is_empty() { Err(ListenError::NoAddress) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        Err(ListenError::NoAddress)
+    } else {
+        Ok(addresses)
+    }
 }
 
 // === impl Wanted ===
@@ -136,16 +145,26 @@ impl Wanted {
 
 impl ListenError {
     pub(crate) fn bind(wanted: Wanted, source: io::Error) -> Self {
-        let advice = match source.kind() {
-            io::ErrorKind::AddrInUse if wanted.address.port() == wanted.server_port => {
+        let kind = source.kind();
+        let advice = if kind == io::ErrorKind::AddrInUse {
+            if wanted.address.port() == wanted.server_port {
                 "; a server behind must listen on 127.0.0.1 only, not on every address"
+            } else {
+                "; another process has this port"
             }
-            io::ErrorKind::AddrInUse => "; another process has this port",
-            io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
-            _ => "",
+        } else if kind == io::ErrorKind::AddrNotAvailable {
+            "; this machine does not have that address"
+        } else if kind == io::ErrorKind::PermissionDenied {
+            "; ports below 1024 need a privilege"
+        } else {
+            ""
         };
-        Self::Bind { name: wanted.name, address: wanted.address, source, advice }
+        Self::Bind {
+            name: wanted.name,
+            address: wanted.address,
+            source,
+            advice,
+        }
     }
 }
 

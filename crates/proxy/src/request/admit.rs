@@ -28,7 +28,10 @@ impl Admission<'_> {
     /// issuer's keys are not known.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
         let authenticator = &self.runtime.authenticator;
-        let claims = match authenticator.authenticate(headers, &self.server.audiences).await {
+        let claims = match authenticator
+            .authenticate(headers, &self.server.audiences)
+            .await
+        {
             Ok(claims) => claims,
             Err(AuthnError::Malformed(fault)) => {
                 return Err(Refusal::MalformedCredentials { fault });
@@ -39,13 +42,17 @@ impl Admission<'_> {
         if claims.is_none() && self.runtime.config.authentication.require_token {
             return Err(self.unauthenticated(None));
         }
-        self.connection.principal(claims).ok_or_else(|| self.unauthenticated(None))
+        self.connection
+            .principal(claims)
+            .ok_or_else(|| self.unauthenticated(None))
     }
 
     /// The metadata of the resource that was dialled.
     pub(super) fn metadata_url(&self) -> String {
         let resource = self.server.resource_for(self.authority);
-        resource.map(|resource| resource.metadata_url.clone()).unwrap_or_default()
+        resource
+            .map(|resource| resource.metadata_url.clone())
+            .unwrap_or_default()
     }
 
     fn unauthenticated(&self, fault: Option<&'static str>) -> Refusal {

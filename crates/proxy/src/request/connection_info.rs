@@ -38,7 +38,14 @@ impl ConnectionInfo {
         framing: Arc<FramingFault>,
     ) -> Self {
         let (remote_text, latest) = (OnceLock::new(), Mutex::new(None));
-        Self { listener, remote, peer, framing, remote_text, latest }
+        Self {
+            listener,
+            remote,
+            peer,
+            framing,
+            remote_text,
+            latest,
+        }
     }
 
     /// The peer's IP address for audit lines; its port changes with every
@@ -58,7 +65,10 @@ impl ConnectionInfo {
             return Some(Arc::clone(&known.principal));
         }
         let principal = Arc::new(Principal::verified(self.peer.clone(), claims.clone())?);
-        *latest = Some(Known { claims, principal: Arc::clone(&principal) });
+        *latest = Some(Known {
+            claims,
+            principal: Arc::clone(&principal),
+        });
         Some(principal)
     }
 }

@@ -28,13 +28,17 @@ pub(crate) struct Cors {
 impl Cors {
     /// For an origin that was found in the list.
     pub(super) fn of(origin: &str) -> Option<Self> {
-        HeaderValue::from_str(origin).ok().map(|origin| Self { origin })
+        HeaderValue::from_str(origin)
+            .ok()
+            .map(|origin| Self { origin })
     }
 
     /// The answer to a preflight, when the request is one. It needs no
     /// credentials, because a browser sends none with it.
     pub(super) fn preflight(&self, parts: &Parts) -> Option<Reply> {
-        let asked = parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let asked = parts
+            .headers
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         if parts.method != Method::OPTIONS || !asked {
             return None;
         }
@@ -48,8 +52,14 @@ impl Cors {
         for (name, value) in fixed {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(&parts.headers));
-        Some(Reply { response, record: Record::Uncounted })
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            allowed_headers(&parts.headers),
+        );
+        Some(Reply {
+            response,
+            record: Record::Uncounted,
+        })
     }
 
     /// Lets the page read this answer.
@@ -65,9 +75,15 @@ impl Cors {
 fn allowed_headers(asked: &HeaderMap) -> HeaderValue {
     let mut allowed = ALLOWED_HEADERS.to_owned();
     let asked = asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
-    for name in asked.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
+    for name in asked
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+    {
         let parsed = HeaderName::try_from(name.trim());
-        if let Some(name) = parsed.ok().filter(|name| name.as_str().starts_with(PARAMETER_PREFIX)) {
+        if let Some(name) = parsed
+            .ok()
+            .filter(|name| name.as_str().starts_with(PARAMETER_PREFIX))
+        {
             allowed.push_str(", ");
             allowed.push_str(name.as_str());
         }
@@ -87,7 +103,9 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).expect("a request").into_parts();
-        Cors::of("https://app.example").expect("an origin").preflight(&parts)
+        Cors::of("https://app.example")
+            .expect("an origin")
+            .preflight(&parts)
     }
 
     #[test]
@@ -102,11 +120,16 @@ mod tests {
     fn mirrored_parameters_may_be_sent_and_nothing_else_that_is_asked_for() {
         let asks = [
             ("access-control-request-method", "POST"),
-            ("access-control-request-headers", "Mcp-Param-Region, x-evil, bad name"),
+            (
+                "access-control-request-headers",
+                "Mcp-Param-Region, x-evil, bad name",
+            ),
         ];
         let reply = preflight("OPTIONS", &asks).expect("a preflight");
         let allowed = reply.response.headers().get("access-control-allow-headers");
-        let allowed = allowed.and_then(|value| value.to_str().ok()).expect("is there");
+        let allowed = allowed
+            .and_then(|value| value.to_str().ok())
+            .expect("is there");
         assert!(allowed.ends_with(", mcp-param-region"), "{allowed}");
     }
 }

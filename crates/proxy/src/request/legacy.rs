@@ -46,7 +46,11 @@ async fn pass_on(
 ) -> Result<Reply, Refusal> {
     check_version(&admitted.headers)?;
     let session: Option<Box<str>> = session_id(&admitted.headers)?.map(Into::into);
-    let label = if method == Method::GET { "stream" } else { "end_session" };
+    let label = if method == Method::GET {
+        "stream"
+    } else {
+        "end_session"
+    };
     exchange.asked(label);
     let watching = Watching::session(label);
     let permit = decided(exchange, &admitted, &watching)?;
@@ -55,7 +59,10 @@ async fn pass_on(
         None if method == Method::DELETE => return Err(invalid("Mcp-Session-Id is required")),
         None => {}
     }
-    let held = Held { in_progress: Some(admitted.enter()?), buffered: Vec::new() };
+    let held = Held {
+        in_progress: Some(admitted.enter()?),
+        buffered: Vec::new(),
+    };
     let sending = Sending {
         permit,
         accept: EVENT_STREAM,
@@ -81,9 +88,18 @@ fn decided(
     admitted: &Admitted,
     watching: &Watching,
 ) -> Result<Permit, Refusal> {
-    let context = Context { method: &watching.method, arguments: None };
+    let context = Context {
+        method: &watching.method,
+        arguments: None,
+    };
     let (policies, server) = (&admitted.runtime.policies, &*admitted.server.name);
-    match decide::decide(policies, &admitted.principal, server, &watching.questions, &context) {
+    match decide::decide(
+        policies,
+        &admitted.principal,
+        server,
+        &watching.questions,
+        &context,
+    ) {
         Ok(permit) => {
             exchange.allowed(&permit);
             Ok(permit)
@@ -179,7 +195,10 @@ impl Admitted {
     pub(super) fn check_session_room(&self) -> Result<(), Refusal> {
         let now = self.shared.clock.monotonic();
         let limits = self.runtime.session_limits();
-        let room = self.shared.sessions.check_room(self.principal.key(), now, limits);
+        let room = self
+            .shared
+            .sessions
+            .check_room(self.principal.key(), now, limits);
         room.map_err(|_full| Refusal::TooManySessions)
     }
 }
@@ -192,7 +211,13 @@ mod tests {
     fn session_ids_are_visible_ascii_of_bounded_length() {
         assert!(is_session_id(b"!abc~"));
         assert!(is_session_id(&[b'a'; MAX_SESSION_ID_BYTES]));
-        for bad in [&b""[..], b"a b", b"a\x7f", b"\xc3\xa4", &[b'a'; MAX_SESSION_ID_BYTES + 1]] {
+        for bad in [
+            &b""[..],
+            b"a b",
+            b"a\x7f",
+            b"\xc3\xa4",
+            &[b'a'; MAX_SESSION_ID_BYTES + 1],
+        ] {
             assert!(!is_session_id(bad), "{bad:?}");
         }
     }
@@ -207,7 +232,10 @@ mod tests {
         };
         assert!(check_version(&headers("2025-11-25")).is_ok());
         assert!(check_version(&HeaderMap::new()).is_ok());
-        assert!(matches!(check_version(&headers("2024-11-05")), Err(Refusal::Message(_))));
+        assert!(matches!(
+            check_version(&headers("2024-11-05")),
+            Err(Refusal::Message(_))
+        ));
         assert!(matches!(
             check_era(&headers("2026-07-28")),
             Err(Refusal::MethodNotAllowed { allow: "POST" })

@@ -48,15 +48,20 @@ pub(super) async fn post(
     let session = legacy::session_id(headers)?;
 
     let fields = mcp_headers(headers);
-    let received = sidegate_mcp::receive(&bytes, &fields, admitted.runtime.scan_limits())
-        .map_err(|rejection| {
+    let received = sidegate_mcp::receive(&bytes, &fields, admitted.runtime.scan_limits()).map_err(
+        |rejection| {
             exchange.rpc_id.clone_from(&rejection.id);
             Refusal::Message(rejection)
-        })?;
+        },
+    )?;
     exchange.rpc_id = received.id.map(Into::into);
     exchange.asked(decide::method_label(&received));
     // The header says it nearer to the wire; `_meta` is for clients without one.
-    if let Some(parent) = received.traceparent.as_deref().filter(|_| !is_traced(headers)) {
+    if let Some(parent) = received
+        .traceparent
+        .as_deref()
+        .filter(|_| !is_traced(headers))
+    {
         exchange.trace = TraceContext::from_headers(Some(parent.as_bytes()));
     }
     if received.id.is_none() && decide::needs_id(&received) {
@@ -64,15 +69,22 @@ pub(super) async fn post(
     }
 
     let server = &*admitted.server.name;
-    let questions =
-        decide::questions(&received, server, &admitted.principal, &admitted.shared.tasks);
+    let questions = decide::questions(
+        &received,
+        server,
+        &admitted.principal,
+        &admitted.shared.tasks,
+    );
     if let Some(question) = questions.first() {
         exchange.about(&question.subject, received.arguments);
     }
     let permit = decided(exchange, &admitted, &received, &questions)?;
 
     let session = admitted.session_for(&received, session)?;
-    let held = Held { in_progress: Some(admitted.enter()?), buffered: guards };
+    let held = Held {
+        in_progress: Some(admitted.enter()?),
+        buffered: guards,
+    };
     let sending = Sending {
         permit,
         method: Method::POST,
@@ -101,15 +113,17 @@ async fn read(
         idle: limits.body_idle_timeout,
         budget: limits.max_buffered_bytes,
     };
-    collect(body, bounds, &admitted.shared.buffered).await.map_err(|error| match error {
-        CollectError::TooLarge => Refusal::BodyTooLarge,
-        CollectError::TimedOut => Refusal::BodyTimedOut,
-        CollectError::OutOfMemory => Refusal::Overloaded,
-        CollectError::BrokenOff(_) => match connection.framing.body_fault() {
-            Some(fault) => Refusal::Framing(fault),
-            None => Refusal::BodyBrokenOff,
-        },
-    })
+    collect(body, bounds, &admitted.shared.buffered)
+        .await
+        .map_err(|error| match error {
+            CollectError::TooLarge => Refusal::BodyTooLarge,
+            CollectError::TimedOut => Refusal::BodyTimedOut,
+            CollectError::OutOfMemory => Refusal::Overloaded,
+            CollectError::BrokenOff(_) => match connection.framing.body_fault() {
+                Some(fault) => Refusal::Framing(fault),
+                None => Refusal::BodyBrokenOff,
+            },
+        })
 }
 
 /// Asks the policies; a denial becomes the refusal that says what cures it.
@@ -119,7 +133,10 @@ fn decided(
     received: &Received<'_>,
     questions: &[Question],
 ) -> Result<Permit, Refusal> {
-    let context = Context { method: &received.method, arguments: received.arguments };
+    let context = Context {
+        method: &received.method,
+        arguments: received.arguments,
+    };
     let policies = &admitted.runtime.policies;
     let server = &*admitted.server.name;
     match decide::decide(policies, &admitted.principal, server, questions, &context) {
@@ -143,11 +160,11 @@ fn is_repeatable(call: &Call<'_>) -> bool {
 /// How the answer to this message has to be read.
 fn expected(received: &Received<'_>, session: Option<Box<str>>, body: &Bytes) -> Expected {
     let opens_session = received.era == Era::Legacy && &*received.method == "initialize";
-    let tool = match &received.call {
-        Call::Tool { name } if memmem::find(body, TASK_WORD).is_some() => {
-            Some(Arc::from(name.as_ref()))
-        }
-        _ => None,
+    let may_be_task = || memmem::find(body, TASK_WORD).is_some();
+    let tool = if let Call::Tool { name } = &received.call {
+        may_be_task().then(|| Arc::from(name.as_ref()))
+    } else {
+        None
     };
     Expected {
         era: received.era,
@@ -207,7 +224,11 @@ pub(super) fn field<'a>(headers: &'a HeaderMap, name: &str) -> Field<'a> {
 impl Admitted {
     /// The refusal that a denial becomes.
     pub(super) fn denied(&self, denial: Denial, era: Era) -> Refusal {
-        let Denial { reason, rule: _, missing_scopes } = denial;
+        let Denial {
+            reason,
+            rule: _,
+            missing_scopes,
+        } = denial;
         if reason == DenialReason::UnknownMethod {
             return Refusal::UnknownMethod { era };
         }
@@ -257,7 +278,10 @@ impl Watching {
     pub(super) fn session(method: &str) -> Self {
         let action = sidegate_policy::resource::Action::UseSession;
         Self {
-            questions: vec![Question { action, subject: Subject::Server }],
+            questions: vec![Question {
+                action,
+                subject: Subject::Server,
+            }],
             method: method.into(),
             arguments: None,
         }

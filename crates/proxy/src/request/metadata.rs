@@ -1,9 +1,9 @@
 //! Protected resource metadata (RFC 9728), for everyone who reaches the server.
 
 use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::Response;
 use sidegate_mcp::metadata::document;
 
 use super::cors::Cors;
@@ -37,12 +37,25 @@ pub(super) fn answer(
     if server.authorization_servers.is_empty() {
         return Err(Refusal::NotFound);
     }
-    let scopes: Vec<String> =
-        runtime.policies.base_scopes(&server.name).iter().map(ToString::to_string).collect();
+    let scopes: Vec<String> = runtime
+        .policies
+        .base_scopes(&server.name)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let body = document(&resource.uri, &server.authorization_servers, &scopes);
     let mut response = Response::new(ResponseBody::full(Bytes::from(body)));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
-    Ok(Reply { response, record: Record::Uncounted })
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static(CACHE_CONTROL),
+    );
+    Ok(Reply {
+        response,
+        record: Record::Uncounted,
+    })
 }

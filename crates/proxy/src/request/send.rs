@@ -37,7 +37,16 @@ pub(super) async fn send(
     admitted: Admitted,
     sending: Sending,
 ) -> Result<Reply, Refusal> {
-    let Sending { permit, method, accept, repeatable, expected, watching, body, held } = sending;
+    let Sending {
+        permit,
+        method,
+        accept,
+        repeatable,
+        expected,
+        watching,
+        body,
+        held,
+    } = sending;
     let limits = admitted.runtime.limits();
     let ends = Instant::now() + limits.request_timeout;
     let attempt = AttemptLimits {
@@ -54,14 +63,28 @@ pub(super) async fn send(
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     *request.uri_mut() = admitted.server.upstream_uri.clone();
-    *request.headers_mut() =
-        towards_server(&admitted.headers, &admitted.server, &admitted.principal, &written);
+    *request.headers_mut() = towards_server(
+        &admitted.headers,
+        &admitted.server,
+        &admitted.principal,
+        &written,
+    );
     let outgoing = Outgoing { permit, request };
     let pools = &admitted.shared.pools;
     let answer = forward(pools, &admitted.server.upstream, outgoing, attempt)
         .await
         .map_err(|error| refusal(&error, &admitted.server.name))?;
-    respond(Answering { admitted, expected, watching, held, ends }, answer).await
+    respond(
+        Answering {
+            admitted,
+            expected,
+            watching,
+            held,
+            ends,
+        },
+        answer,
+    )
+    .await
 }
 
 /// What a failed attempt is to the client; the detail is for the log.

@@ -62,7 +62,10 @@ pub(crate) fn towards_client(parts: &Parts, expected: &Expected, server: &McpSer
     }
     // A result belongs to one principal (2026-07-28 server/utilities/caching).
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     if content_type(&parts.headers) == Some(ContentType::EventStream) {
         let name = HeaderName::from_static("x-accel-buffering");
         headers.insert(name, HeaderValue::from_static("no"));
@@ -84,8 +87,14 @@ fn passes(name: &HeaderName, server: &McpServer) -> bool {
 /// The session id that the answer may carry: a new one for `initialize`, the
 /// request's own afterwards.
 fn session_header<'a>(parts: &'a Parts, expected: &Expected) -> Option<&'a HeaderValue> {
-    let id = parts.headers.get("mcp-session-id").filter(|_| expected.era == Era::Legacy)?;
-    let own = expected.session.as_deref().is_some_and(|own| own.as_bytes() == id.as_bytes());
+    let id = parts
+        .headers
+        .get("mcp-session-id")
+        .filter(|_| expected.era == Era::Legacy)?;
+    let own = expected
+        .session
+        .as_deref()
+        .is_some_and(|own| own.as_bytes() == id.as_bytes());
     (expected.opens_session || own).then_some(id)
 }
 
@@ -95,7 +104,9 @@ fn session_header<'a>(parts: &'a Parts, expected: &Expected) -> Option<&'a Heade
 /// 502 for one that is no session id, or that is there twice.
 pub(crate) fn session_id(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut ids = headers.get_all("mcp-session-id").iter();
-    let Some(id) = ids.next() else { return Ok(None) };
+    let Some(id) = ids.next() else {
+        return Ok(None);
+    };
     match id.to_str() {
         Ok(text) if ids.next().is_none() && is_session_id(id.as_bytes()) => Ok(Some(text)),
         Ok(_) | Err(_) => Err(Refusal::UpstreamAnswer("upstream_session_id")),
@@ -136,7 +147,10 @@ mod tests {
         for (text, kind) in [
             ("application/json", Some(ContentType::Json)),
             ("Application/JSON; charset=utf-8", Some(ContentType::Json)),
-            ("text/event-stream;charset=utf-8", Some(ContentType::EventStream)),
+            (
+                "text/event-stream;charset=utf-8",
+                Some(ContentType::EventStream),
+            ),
             ("text/html", None),
             ("application/jsonp", None),
         ] {

@@ -48,7 +48,9 @@ impl Viewer {
         let viewer = self.clone();
         Box::new(move |item| {
             let runtime = viewer.shared.runtime.load();
-            runtime.as_deref().is_some_and(|runtime| viewer.sees(&runtime.policies, item))
+            runtime
+                .as_deref()
+                .is_some_and(|runtime| viewer.sees(&runtime.policies, item))
         })
     }
 
@@ -70,12 +72,18 @@ impl Viewer {
             Item::Tool(name) => visible(&Resource::Tool { server, name }),
             Item::Prompt(name) => visible(&Resource::Prompt { server, name }),
             Item::Resource(uri) => visible(&Resource::McpResource { server, uri }),
-            Item::Template(uri_template) => {
-                visible(&Resource::ResourceTemplate { server, uri_template })
-            }
+            Item::Template(uri_template) => visible(&Resource::ResourceTemplate {
+                server,
+                uri_template,
+            }),
             Item::Task(id) => {
                 let tool = self.shared.tasks.tool_of(server, id, self.principal.key());
-                tool.is_some_and(|tool| visible(&Resource::Tool { server, name: &tool }))
+                tool.is_some_and(|tool| {
+                    visible(&Resource::Tool {
+                        server,
+                        name: &tool,
+                    })
+                })
             }
         }
     }
@@ -88,8 +96,14 @@ pub(super) fn still_allowed(admitted: &Admitted, watching: Watching) -> StillAll
     let began = Arc::clone(&admitted.runtime);
     Box::new(move || {
         let runtime = viewer.shared.runtime.load();
-        let Some(runtime) = runtime.as_deref() else { return false };
-        let Viewer { shared: _, server, principal } = &viewer;
+        let Some(runtime) = runtime.as_deref() else {
+            return false;
+        };
+        let Viewer {
+            shared: _,
+            server,
+            principal,
+        } = &viewer;
         if runtime.server(server).is_none() || !grants_the_same(&began, runtime, principal) {
             return false;
         }
@@ -97,7 +111,14 @@ pub(super) fn still_allowed(admitted: &Admitted, watching: Watching) -> StillAll
             method: &watching.method,
             arguments: watching.arguments.as_deref(),
         };
-        decide(&runtime.policies, principal, server, &watching.questions, &context).is_ok()
+        decide(
+            &runtime.policies,
+            principal,
+            server,
+            &watching.questions,
+            &context,
+        )
+        .is_ok()
     })
 }
 
@@ -109,9 +130,14 @@ fn grants_the_same(began: &Runtime, now: &Runtime, principal: &Principal) -> boo
     };
     let issuer = |runtime: &Runtime| -> Option<IssuerConfig> {
         let issuers = &runtime.config.authentication.issuers;
-        issuers.iter().find(|issuer| *issuer.issuer == *claims.issuer).cloned()
+        issuers
+            .iter()
+            .find(|issuer| *issuer.issuer == *claims.issuer)
+            .cloned()
     };
-    let (Some(before), Some(after)) = (issuer(began), issuer(now)) else { return false };
+    let (Some(before), Some(after)) = (issuer(began), issuer(now)) else {
+        return false;
+    };
     before.audiences == after.audiences
         && before.scope_claims == after.scope_claims
         && before.allowed_scopes == after.allowed_scopes

@@ -73,14 +73,21 @@ pub async fn run_from_files(
             let _ = changes_tx.send(documents);
         }),
     )
-    .map_err(|error| RunError::Watch { dir: source.dir.clone(), message: error.to_string() })?;
+    .map_err(|error| RunError::Watch {
+        dir: source.dir.clone(),
+        message: error.to_string(),
+    })?;
     let source = Arc::new(source);
     let first = load(&source, |source| documents::read_dir(&source.dir)).await;
     let config = first.map_err(RunError::Invalid)?;
     let sidecar = Arc::new(Sidecar::start(options).await?);
     sidecar.apply(config).await?;
     let following = tokio::spawn(follow(Arc::clone(&sidecar), source, changes_rx));
-    Ok(FollowingSidecar { sidecar, _watcher: watcher, following })
+    Ok(FollowingSidecar {
+        sidecar,
+        _watcher: watcher,
+        following,
+    })
 }
 
 async fn follow(
@@ -112,7 +119,10 @@ async fn load(
 ) -> Result<SidecarConfig, Violations> {
     let source = Arc::clone(source);
     let loading = tokio::task::spawn_blocking(move || {
-        let options = Options { allow_loopback: true, trust_domain: source.trust_domain.clone() };
+        let options = Options {
+            allow_loopback: true,
+            trust_domain: source.trust_domain.clone(),
+        };
         let documents = documents(&source)?;
         let validated = validate(&documents, source.gateway.as_deref(), &options)?;
         Ok(build(validated))

@@ -117,7 +117,11 @@ pub(crate) fn answer(status: StatusCode, media_type: &'static str, body: Bytes) 
 }
 
 pub(crate) fn text(status: StatusCode, body: &'static str) -> Answer {
-    answer(status, "text/plain; charset=utf-8", Bytes::from_static(body.as_bytes()))
+    answer(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(body.as_bytes()),
+    )
 }
 
 pub(crate) fn not_found() -> Answer {
@@ -126,6 +130,8 @@ pub(crate) fn not_found() -> Answer {
 
 pub(crate) fn method_not_allowed(allowed: &'static str) -> Answer {
     let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }

@@ -26,7 +26,11 @@ impl Status {
     }
 
     pub(crate) fn loaded(&self, at: i64, listeners: Vec<BoundListener>) {
-        *self.lock() = Facts { loaded_at: Some(at), last_error: None, listeners };
+        *self.lock() = Facts {
+            loaded_at: Some(at),
+            last_error: None,
+            listeners,
+        };
     }
 
     pub(crate) fn refused(&self, error: String) {

@@ -53,18 +53,24 @@ impl Connection {
         let stream = match connect(v4, timeout).await {
             Ok(stream) => stream,
             // The first error tells more: most servers listen on IPv4.
-            Err(error) => {
-                connect(v6, timeout).await.map_err(|_| AttemptError::Unreachable(error))?
-            }
+            Err(error) => connect(v6, timeout)
+                .await
+                .map_err(|_| AttemptError::Unreachable(error))?,
         };
-        stream.set_nodelay(true).map_err(AttemptError::Unreachable)?;
+        stream
+            .set_nodelay(true)
+            .map_err(AttemptError::Unreachable)?;
         let (sender, wire) = http1::Builder::new()
             .max_headers(100)
             .max_buf_size(256 * 1024)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(AttemptError::BrokenOff)?;
-        Ok(Self { sender, wire: Box::pin(wire), pool: upstream.pool() })
+        Ok(Self {
+            sender,
+            wire: Box::pin(wire),
+            pool: upstream.pool(),
+        })
     }
 
     /// Whether the connection was open when it was last polled.
@@ -119,7 +125,9 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("open", &self.is_open()).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("open", &self.is_open())
+            .finish_non_exhaustive()
     }
 }
 
@@ -142,7 +150,10 @@ pub(crate) struct UpstreamBody {
 
 impl UpstreamBody {
     fn new(body: Incoming, connection: Connection) -> Self {
-        let mut this = Self { body, connection: Some(connection) };
+        let mut this = Self {
+            body,
+            connection: Some(connection),
+        };
         if this.body.is_end_stream() {
             this.release();
         }

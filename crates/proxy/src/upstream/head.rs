@@ -112,8 +112,16 @@ pub(crate) fn towards_server(
         }
     }
     headers.insert(header::ACCEPT, HeaderValue::from_static(written.accept));
-    insert_text(&mut headers, HeaderName::from_static("traceparent"), written.traceparent);
-    insert_text(&mut headers, HeaderName::from_static("x-request-id"), written.request_id);
+    insert_text(
+        &mut headers,
+        HeaderName::from_static("traceparent"),
+        written.traceparent,
+    );
+    insert_text(
+        &mut headers,
+        HeaderName::from_static("x-request-id"),
+        written.request_id,
+    );
     add_identity(&mut headers, server, principal);
     headers
 }
@@ -129,9 +137,14 @@ fn passes(
     // name could stand for any of those removed here.
     !(name.contains('_')
         || REMOVED.binary_search(&name).is_ok()
-        || REMOVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || REMOVED_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
         || by_connection.names(name)
-        || server.identity_headers.iter().any(|(identity, _)| identity.as_str() == name)
+        || server
+            .identity_headers
+            .iter()
+            .any(|(identity, _)| identity.as_str() == name)
         || (!session && matches!(name, "mcp-session-id" | "last-event-id")))
 }
 
@@ -180,6 +193,10 @@ mod tests {
     #[test]
     fn the_removed_names_are_sorted_for_the_search() {
         assert!(REMOVED.is_sorted());
-        assert!(REMOVED.iter().all(|name| *name == name.to_ascii_lowercase()));
+        assert!(
+            REMOVED
+                .iter()
+                .all(|name| *name == name.to_ascii_lowercase())
+        );
     }
 }

@@ -93,7 +93,10 @@ impl IdleConnections {
     pub(crate) fn put(&self, connection: Connection) {
         let now = Instant::now();
         let mut stack = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
-        if stack.first().is_some_and(|(since, _)| now.duration_since(*since) >= MAX_IDLE_TIME) {
+        if stack
+            .first()
+            .is_some_and(|(since, _)| now.duration_since(*since) >= MAX_IDLE_TIME)
+        {
             stack.retain(|(since, _)| now.duration_since(*since) < MAX_IDLE_TIME);
         }
         if stack.len() < MAX_IDLE {

@@ -60,8 +60,11 @@ impl Answer {
             }
             Decision::Deny(denial) => {
                 let rule = denial.rule.as_deref().map(str::to_owned);
-                let missing_scopes: Vec<String> =
-                    denial.missing_scopes.iter().map(ToString::to_string).collect();
+                let missing_scopes: Vec<String> = denial
+                    .missing_scopes
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect();
                 let text = describe(denial.reason, rule.as_deref(), &missing_scopes);
                 Self {
                     allowed: false,
@@ -81,7 +84,11 @@ impl Answer {
         let word = if self.allowed { "allow" } else { "deny" };
         let mut lines = vec![format!("{word}: {}", self.text)];
         if self.reason != "unauthenticated" {
-            let held = if self.scopes.is_empty() { "none".to_owned() } else { self.scopes.join(" ") };
+            let held = if self.scopes.is_empty() {
+                "none".to_owned()
+            } else {
+                self.scopes.join(" ")
+            };
             lines.push(format!("scopes held: {held}"));
         }
         lines.join("\n")
@@ -106,7 +113,10 @@ fn describe(reason: DenialReason, rule: Option<&str>, missing_scopes: &[String])
     match reason {
         DenialReason::DeniedByRule => format!("rule `{rule}` denies it"),
         DenialReason::MissingScope => {
-            format!("rule `{rule}` would allow it with: {}", missing_scopes.join(" "))
+            format!(
+                "rule `{rule}` would allow it with: {}",
+                missing_scopes.join(" ")
+            )
         }
         DenialReason::NoRule => "no rule allows it".to_owned(),
         DenialReason::UnknownMethod => {

@@ -41,8 +41,9 @@ pub(super) fn asking(
 ) -> anyhow::Result<Asking> {
     let peer = match &who.spiffe_id {
         Some(id) => {
-            let id: SpiffeId =
-                id.parse().with_context(|| format!("`{id}` is not a SPIFFE id"))?;
+            let id: SpiffeId = id
+                .parse()
+                .with_context(|| format!("`{id}` is not a SPIFFE id"))?;
             Some(PeerIdentity::new(Some(id)))
         }
         None => None,
@@ -68,8 +69,17 @@ pub(super) fn asking(
 }
 
 fn says_nothing_of_a_token(who: &Who) -> bool {
-    let Who { token, scopes, subject, issuer, client, spiffe_id: _ } = who;
-    [token, scopes, subject, issuer, client].into_iter().all(Option::is_none)
+    let Who {
+        token,
+        scopes,
+        subject,
+        issuer,
+        client,
+        spiffe_id: _,
+    } = who;
+    [token, scopes, subject, issuer, client]
+        .into_iter()
+        .all(Option::is_none)
 }
 
 /// The claims that the options describe, with scopes as the gateway grants
@@ -79,7 +89,10 @@ fn described(who: &Who, config: &SidecarConfig, policies: &PolicySet) -> anyhow:
     let issuer = match &who.issuer {
         Some(issuer) if issuers.iter().any(|known| known.issuer == *issuer) => issuer.clone(),
         Some(issuer) => bail!("the gateway trusts no issuer `{issuer}`"),
-        None => issuers.first().map(|issuer| issuer.issuer.clone()).unwrap_or_default(),
+        None => issuers
+            .first()
+            .map(|issuer| issuer.issuer.clone())
+            .unwrap_or_default(),
     };
     let allowed = issuers
         .iter()
@@ -87,7 +100,9 @@ fn described(who: &Who, config: &SidecarConfig, policies: &PolicySet) -> anyhow:
         .and_then(|issuer| issuer.allowed_scopes.as_ref());
     let mut granted = Vec::new();
     for scope in who.scopes.as_deref().unwrap_or_default().split_whitespace() {
-        let parsed: Scope = scope.parse().with_context(|| format!("`{scope}` is not a scope"))?;
+        let parsed: Scope = scope
+            .parse()
+            .with_context(|| format!("`{scope}` is not a scope"))?;
         if allowed.is_none_or(|allowed| allowed.iter().any(|allowed| allowed == scope)) {
             granted.push(parsed);
         }
@@ -121,7 +136,9 @@ fn verify(
     let token = match token {
         "-" => {
             let mut token = String::new();
-            std::io::stdin().read_to_string(&mut token).context("cannot read the token")?;
+            std::io::stdin()
+                .read_to_string(&mut token)
+                .context("cannot read the token")?;
             token
         }
         token => token.to_owned(),
@@ -146,7 +163,9 @@ async fn authenticate(
     let metrics = Metrics::new();
     let audit = AuditLog::start(Box::new(std::io::sink()), Arc::clone(&metrics));
     let shared = Shared::new(metrics, Arc::new(audit), clock, Drain::new());
-    let options = BuildOptions { allow_loopback: true };
+    let options = BuildOptions {
+        allow_loopback: true,
+    };
     let runtime = Runtime::build(config.clone(), &options, &shared, None)?;
     let keys = timeout(KEYS_TIMEOUT, async {
         while !runtime.authenticator.ready() {
@@ -155,7 +174,11 @@ async fn authenticate(
     });
     // Without all keys the token's own issuer may still be there.
     let _ = keys.await;
-    match runtime.authenticator.authenticate(headers, &server.resources).await {
+    match runtime
+        .authenticator
+        .authenticate(headers, &server.resources)
+        .await
+    {
         Ok(Some(claims)) => Ok(Ok(claims)),
         Ok(None) => bail!("there is no token"),
         Err(error) => Ok(Err(format!("the token is refused: {error}"))),

@@ -116,7 +116,10 @@ impl<'a> TokenBuilder<'a> {
         self.issuer.sign(self.key, &header, &claims)
     }
 
-    /// The token with one bit of its signature turned.
+    /// The token with another first character in its signature.
+    ///
+    /// # Panics
+    /// Never: a token has dots.
     #[must_use]
     pub fn forged(self) -> String {
         let token = self.sign();
@@ -128,10 +131,10 @@ impl<'a> TokenBuilder<'a> {
 }
 
 fn members(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(members) => members,
-        other => panic!("`{other}` has no members"),
-    }
+    let Value::Object(members) = value else {
+        panic!("`{value}` has no members")
+    };
+    members
 }
 
 #[cfg(test)]

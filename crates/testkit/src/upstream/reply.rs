@@ -201,7 +201,9 @@ fn head(status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
 
 fn message(request: &SeenRequest, result: Value) -> Option<Value> {
     let id = request.json().get("id").cloned()?;
-    Some(json!({"jsonrpc": "2.0", "id": id, "result": result}))
+    let mut message = json!({"jsonrpc": "2.0", "id": id});
+    message["result"] = result;
+    Some(message)
 }
 
 /// RFC 1952 around stored blocks (RFC 1951, section 3.2.4): valid, without

@@ -34,7 +34,7 @@ pub(super) async fn serve(mut stream: TcpStream, ledger: &Ledger, script: &Scrip
 
 /// Whether something came.
 async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>, ledger: &Ledger) -> bool {
-    let mut piece = [0; 16 * 1024];
+    let mut piece = vec![0; 16 * 1024];
     match stream.read(&mut piece).await {
         Ok(0) | Err(_) => false,
         Ok(read) => {
