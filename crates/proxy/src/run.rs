@@ -26,7 +26,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-pub use self::files::{FileSource, RunError, run_from_files};
+pub use self::files::{FileSource, FollowingSidecar, RunError, run_from_files};
 use self::service_port::{Answering, ServicePort};
 use self::status::Status;
 use crate::admin::Admin;
