@@ -17,7 +17,7 @@ mod token_request;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -69,11 +69,16 @@ pub enum StartError {
 struct Shared {
     issuer: String,
     endpoints: Endpoints,
-    clients: Vec<Client>,
-    resources: Vec<String>,
+    known: RwLock<Arc<Known>>,
     keys: KeyRing,
     clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
+}
+
+/// What may change while it runs.
+struct Known {
+    clients: Vec<Client>,
+    resources: Vec<String>,
 }
 
 // === impl Authority ===
@@ -98,8 +103,7 @@ impl Authority {
         let shared = Arc::new(Shared {
             endpoints: Endpoints::of(&base),
             issuer,
-            clients,
-            resources,
+            known: RwLock::new(Arc::new(Known { clients, resources })),
             keys: KeyRing::new()?,
             clock,
             ledger: Arc::default(),
@@ -134,6 +138,16 @@ impl Authority {
     #[must_use]
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.shared.ledger
+    }
+
+    /// Replaces the clients, and what tokens may be for.
+    pub fn know(&self, clients: Vec<Client>, resources: Vec<String>) {
+        let known = Arc::new(Known { clients, resources });
+        *self
+            .shared
+            .known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// Signs with a new key from now on; the old ones stay published. Gives the
@@ -195,7 +209,11 @@ impl Shared {
     }
 
     fn metadata(&self) -> Value {
-        metadata::document(&self.issuer, &self.endpoints, &self.clients)
+        metadata::document(&self.issuer, &self.endpoints, &self.known().clients)
+    }
+
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn token(&self, request: Request<Incoming>) -> Answer {
@@ -215,7 +233,8 @@ impl Shared {
         let body =
             body.map_err(|_| Fault::invalid_request("the request is too large or broken"))?;
         let request = TokenRequest::read(&head.headers, &body.to_bytes())?;
-        let grant = request.grant(&self.clients, &self.resources)?;
+        let known = self.known();
+        let grant = request.grant(&known.clients, &known.resources)?;
         let token = self
             .sign(&grant)
             .map_err(|SigningError| Fault::server_error())?;

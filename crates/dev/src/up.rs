@@ -73,7 +73,7 @@ pub async fn up(
             return Ok(());
         }
     };
-    write!(out, "{}", Lesson::of(&options, &desk, ready))?;
+    write!(out, "{}", Lesson::prepare(&options, &desk, ready))?;
     out.flush()?;
     tokio::select! {
         ended = following.follow(&preparation, &desk, out) => ended?,

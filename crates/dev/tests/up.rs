@@ -1,6 +1,8 @@
 //! `sidegate-dev up` as a person uses it: every command that it prints is run
 //! as printed.
 
+#![expect(clippy::unwrap_used, reason = "a broken assumption shall end the test")]
+
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -8,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use sidegate_testkit::poll::until;
-use sidegate_testkit::process::{Process, free_ports};
+use sidegate_testkit::process::{Process, binary, free_ports};
 
 const QUICKSTART: &str = include_str!("../../../manifests/quickstart.yaml");
 const LAST_LINE: &str = "Ctrl-C stops everything.";
@@ -176,37 +178,71 @@ async fn every_printed_command_works_and_shows_what_it_says() {
 }
 
 #[tokio::test]
+async fn a_gateway_without_tls_and_without_a_name_for_this_machine_can_be_tried() {
+    let desk = Desk::new();
+    let [_, sidecar, ..] = desk.ports;
+    let here = format!("        - https://localhost:{sidecar}/mcp\n");
+    desk.write(
+        &desk
+            .text
+            .replace(&here, "")
+            .replace("mode: Mutual", "mode: Plaintext"),
+    );
+    let mut process = desk.ready().await;
+    let commands = commands(&process.stdout());
+    let call = commands
+        .iter()
+        .find(|(about, _)| about.contains("permitted call"));
+    let (_, command) = call.unwrap();
+    assert!(command.contains("--connect-to"), "{command}");
+    assert!(
+        shell(command, desk.dir.path())
+            .await
+            .contains("Ada Fischer")
+    );
+    assert!(process.terminate().await.success());
+}
+
+#[tokio::test]
 async fn changes_of_the_file_are_enforced_or_explained() {
     let desk = Desk::new();
     let mut process = desk.ready().await;
     let all = commands(&process.stdout());
-    let (_, forbidden) = all
-        .iter()
-        .find(|(about, _)| about.contains("account:read"))
-        .unwrap();
-    let relaxed = r#"requiredScopes: ["customer:read"]"#;
-    desk.write(
-        &desk
-            .text
-            .replace(r#"requiredScopes: ["account:read"]"#, relaxed),
-    );
+    let forbidden = all.iter().find(|(about, _)| about.contains("account:read"));
+    let (_, forbidden) = forbidden.unwrap();
+    let dir = desk.dir.path();
+
+    let strict = r#"requiredScopes: ["account:read"]"#;
+    let relaxed = desk
+        .text
+        .replace(strict, r#"requiredScopes: ["customer:read"]"#);
+    desk.write(&relaxed);
     process.until_stdout("gateway.yaml changed: in force").await;
-    assert!(
-        shell(forbidden, desk.dir.path())
-            .await
-            .contains("HTTP/2 200")
+    assert!(shell(forbidden, dir).await.contains("HTTP/2 200"));
+
+    let renamed = desk.text.replace("account:read", "account:see");
+    desk.write(&renamed);
+    let twice = || (process.stdout().matches("in force\n").count() == 2).then_some(());
+    until("the second change is in force", twice).await;
+    let program = binary("sidegate-dev").display().to_string();
+    let [_, _, issuer, ..] = desk.ports;
+    let ask = format!("{program} token --scope account:see --issuer http://127.0.0.1:{issuer}");
+    let token = shell(&ask, dir).await;
+    assert_eq!(
+        token.split('.').count(),
+        3,
+        "a scope that only the changed file knows"
     );
 
     desk.write(&desk.text.replace("path: /mcp", "path: nonsense"));
     process.until_stdout("what was in force stays:").await;
     process.until_stdout("servers[0].path").await;
-    let moved = desk.text.replace("path: /mcp", "path: /elsewhere");
-    desk.write(&moved);
+    desk.write(&desk.text.replace("path: /mcp", "path: /elsewhere"));
     process.until_stdout("start it again").await;
+    let still = shell(forbidden, dir).await;
     assert!(
-        shell(forbidden, desk.dir.path())
-            .await
-            .contains("HTTP/2 200")
+        still.contains("HTTP/2 403") && still.contains("account:see"),
+        "{still}"
     );
     assert!(process.terminate().await.success());
 }

@@ -40,8 +40,8 @@ pub struct Permit {
 pub struct Denial {
     /// The kind of denial.
     pub reason: DenialReason,
-    /// The Deny rule that matched, or the Allow rule that the missing scopes
-    /// would open.
+    /// The Deny rule that matched, or the Allow rule that came nearest: the one
+    /// that the missing scopes would open, or whose `when` does not hold.
     pub rule: Option<Arc<str>>,
     /// The scopes that would turn the denial into an allow; empty when no
     /// scope would.
@@ -55,6 +55,8 @@ pub enum DenialReason {
     DeniedByRule,
     /// A rule would allow it, if the principal held further scopes.
     MissingScope,
+    /// A rule names it and the principal, but its `when` does not hold.
+    ConditionNotMet,
     /// No rule allows it, with whatever scopes.
     NoRule,
     /// The method is unknown, and no rule names it.
@@ -120,6 +122,14 @@ impl Denial {
         }
     }
 
+    pub(crate) fn of_condition(rule: Arc<str>) -> Self {
+        Self {
+            reason: DenialReason::ConditionNotMet,
+            rule: Some(rule),
+            missing_scopes: ScopeSet::default(),
+        }
+    }
+
     pub(crate) fn of_scopes(rule: Arc<str>, missing_scopes: ScopeSet) -> Self {
         Self {
             reason: DenialReason::MissingScope,
@@ -138,6 +148,7 @@ impl DenialReason {
         match self {
             Self::DeniedByRule => "denied_by_rule",
             Self::MissingScope => "missing_scope",
+            Self::ConditionNotMet => "condition_not_met",
             Self::NoRule => "no_rule",
             Self::UnknownMethod => "unknown_method",
         }

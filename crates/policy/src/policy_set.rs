@@ -277,9 +277,13 @@ impl PolicySet {
         };
         let held = question.principal.scopes();
         let mut nearest: Option<(usize, u32)> = None;
+        let mut unmet: Option<u32> = None;
         index.matching(name, spelling, &mut |rules| {
             for &at in rules {
                 let Some(rule) = self.rule(at) else { continue };
+                if unmet.is_none_or(|unmet| at < unmet) && rule.lacks_only_its_condition(question) {
+                    unmet = Some(at);
+                }
                 let missing = missing_count(&rule.required_scopes, held);
                 let distance = (missing, at);
                 if missing == 0 || nearest.is_some_and(|nearest| nearest <= distance) {
@@ -300,7 +304,10 @@ impl PolicySet {
             Some(rule) => {
                 Denial::of_scopes(rule.name.clone(), rule.required_scopes.difference(held))
             }
-            None => Denial::without_rule(reason),
+            None => match unmet.and_then(|at| self.rule(at)) {
+                Some(rule) => Denial::of_condition(rule.name.clone()),
+                None => Denial::without_rule(reason),
+            },
         }
     }
 

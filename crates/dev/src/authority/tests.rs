@@ -112,6 +112,17 @@ async fn refusals_have_the_status_and_words_of_rfc_6749() {
 }
 
 #[tokio::test]
+async fn clients_and_resources_can_change_while_it_runs() {
+    let authority = started().await;
+    let clients = vec![Client::new("agent", "agent-secret", &["ticket:create"])];
+    authority.know(clients, vec!["https://other.example/mcp".to_owned()]);
+    let (_, body) = ask(&authority, "/token", Some(GRANT)).await;
+    assert_eq!(body["scope"], "ticket:create");
+    let claims = part(body["access_token"].as_str().unwrap(), 1);
+    assert_eq!(claims["aud"], "https://other.example/mcp");
+}
+
+#[tokio::test]
 async fn a_token_request_has_a_largest_size() {
     let authority = started().await;
     let padded = |len: usize| format!("{GRANT}&x={}", "a".repeat(len - GRANT.len() - 3));

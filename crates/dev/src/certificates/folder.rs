@@ -173,7 +173,7 @@ fn read(certificate: &Path, key: &Path) -> Option<Issued> {
 ///
 /// # Errors
 /// [`FolderError::File`]
-pub fn write(path: &Path, text: &str, mode: u32) -> Result<(), FolderError> {
+pub(crate) fn write(path: &Path, text: &str, mode: u32) -> Result<(), FolderError> {
     let failed = |source| FolderError::File {
         path: path.to_owned(),
         source,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use sidegate_config::documents::Documents;
 use sidegate_config::sidecar_config::SidecarConfig;
 use sidegate_policy::clock::Clock;
 use sidegate_proxy::listener::ListenOptions;
@@ -27,6 +28,8 @@ use crate::demo::DemoServer;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long keys may take before the commands are printed all the same.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests in progress may take when it stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Service ports of further gateways are this far apart.
 const PORT_STEP: u16 = 2;
 
@@ -107,11 +110,26 @@ impl Desk {
         tokio::time::timeout(READY_TIMEOUT, all).await.is_ok()
     }
 
-    /// Answers what is in progress, then ends everything.
-    pub(super) async fn stop(self) {
-        for gateway in &self.gateways {
-            gateway.sidecar.stop().await;
+    /// Tells the authorization server what changed documents know.
+    pub(super) fn know(&self, documents: &Documents) {
+        if let Some(authority) = &self.authority {
+            authority.know(
+                clients::with_scopes(&plan::scopes(documents)),
+                plan::resources(documents),
+            );
         }
+    }
+
+    /// Answers what is in progress, then ends everything. Nobody on a desk
+    /// waits for a stream that stays open.
+    pub(super) async fn stop(self) {
+        let drained = async {
+            for gateway in &self.gateways {
+                gateway.sidecar.stop().await;
+            }
+        };
+        // What is left ends with the process.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, drained).await;
         drop((self.demos, self.authority));
     }
 }
@@ -190,5 +208,23 @@ fn stepped(first: SocketAddr, index: usize) -> SocketAddr {
     match first.port() {
         0 => first,
         port => SocketAddr::new(first.ip(), port.saturating_add(step)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_gateways_have_service_ports_of_their_own() {
+        let first: SocketAddr = "127.0.0.1:15020".parse().unwrap();
+        assert_eq!(stepped(first, 0), first);
+        assert_eq!(stepped(first, 2).to_string(), "127.0.0.1:15024");
+        let any: SocketAddr = "[::1]:0".parse().unwrap();
+        assert_eq!(stepped(any, 3), any);
+        assert_eq!(
+            stepped("127.0.0.1:65535".parse().unwrap(), 1).port(),
+            u16::MAX
+        );
     }
 }

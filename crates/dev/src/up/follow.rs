@@ -84,6 +84,7 @@ async fn take(desk: &Desk, prepared: Prepared) -> Taken {
                        taken at the start: stop `sidegate-dev up` and start it again";
         return refuse(desk, message.to_owned());
     }
+    desk.know(&prepared.documents);
     let mut taken = Taken::Unchanged;
     for (gateway, config) in desk.gateways.iter().zip(prepared.configs) {
         if gateway.sidecar.confirm(&config) {

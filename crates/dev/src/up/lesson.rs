@@ -45,8 +45,8 @@ struct Words {
 // === impl Lesson ===
 
 impl Lesson {
-    /// Writes the files that `curl` reads into the folder, too.
-    pub(super) fn of(options: &UpOptions, desk: &Desk, ready: bool) -> Self {
+    /// Writes the files that the commands read, and what to print about them.
+    pub(super) fn prepare(options: &UpOptions, desk: &Desk, ready: bool) -> Self {
         let mut lesson = Self {
             notes: Vec::new(),
             steps: Vec::new(),
@@ -64,7 +64,7 @@ impl Lesson {
             lesson.notes.push(about);
         }
         if desk.own_certificates {
-            let about = "A gateway has its own certificate or none: add what curl needs for it";
+            let about = "A gateway brings its own certificate: tell curl what it needs for that";
             lesson.notes.push(about.to_owned());
         }
         if !ready {
@@ -377,6 +377,43 @@ mod tests {
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted(""), "''");
         assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+
+    fn addressed(resources: &str, mode: &str) -> (String, String) {
+        let text = format!(
+            "apiVersion: sidegate.dev/v1alpha1\nkind: McpGateway\nmetadata: {{name: a}}\nspec:\n  \
+             selector: {{matchLabels: {{app: a}}}}\n  servers:\n  - {{name: main, port: 8080, \
+             resources: [{resources}]}}\n  tls: {{mode: {mode}}}\n  authentication: {{jwt: [{{issuer: \
+             \"https://a.example\", jwks: {{uri: \"https://a.example/jwks\"}}}}]}}\n"
+        );
+        let documents = sidegate_config::documents::parse("a.yaml", &text).unwrap();
+        let plan = crate::up::plan::Plan::of(&documents).unwrap();
+        let options = sidegate_config::Options {
+            allow_loopback: true,
+            trust_domain: "cluster.local".to_owned(),
+        };
+        let config = sidegate_config::validate(&documents, None, &options).unwrap();
+        address(
+            &sidegate_config::build(config),
+            &plan.gateways[0].servers[0],
+        )
+    }
+
+    #[test]
+    fn curl_is_led_here_unless_the_name_does_it() {
+        let one = "\"https://a.example/mcp\"";
+        let led = (
+            "http://a.example".to_owned(),
+            " --connect-to ::127.0.0.1:18080".to_owned(),
+        );
+        assert_eq!(addressed(one, "Plaintext"), led);
+        let both = "\"https://a.example/mcp\", \"https://localhost:18080/mcp\"";
+        assert_eq!(
+            addressed(both, "Plaintext"),
+            ("http://localhost:18080".to_owned(), String::new())
+        );
+        let other_port = "\"https://localhost:9/mcp\"";
+        assert_eq!(addressed(other_port, "Plaintext").0, "http://localhost:9");
     }
 
     #[test]

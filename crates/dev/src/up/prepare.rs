@@ -33,7 +33,7 @@ pub(super) struct Prepared {
     pub(super) documents: Documents,
     /// One for each gateway, in the order of the plan.
     pub(super) configs: Vec<SidecarConfig>,
-    /// Gateways that have no certificate of ours.
+    /// Whether a gateway brings its own certificate.
     pub(super) own_certificates: bool,
 }
 
@@ -49,7 +49,10 @@ impl Preparation {
     fn read(&self) -> anyhow::Result<Prepared> {
         let mut documents = documents::read_file(&self.file)?;
         let plan = Plan::of(&documents)?;
-        let own_certificates = !documents.gateways.iter().all(plan::needs_certificate);
+        let own_certificates = documents
+            .gateways
+            .iter()
+            .any(|gateway| gateway.spec.tls.certificate_ref.is_some());
         self.certify(&mut documents)?;
         let options = Options {
             allow_loopback: true,

@@ -144,9 +144,23 @@ fn decide_slowly(config: &PolicyConfig, who: &Principal, asked: &Asked) -> Told 
             && names(rule, asked)
             && fits(rule, config, who, asked, &with)
     });
+    let unmet = config.rules.iter().find(|rule| {
+        let unconditional = RuleConfig {
+            when: None,
+            ..(*rule).clone()
+        };
+        rule.effect == Effect::Allow
+            && rule.when.is_some()
+            && held.contains_all(&required(rule))
+            && names(rule, asked)
+            && fits(&unconditional, config, who, asked, &held)
+    });
     let missing = |rule: &RuleConfig| required(rule).difference(&held);
     match curable.min_by_key(|rule| missing(rule).len()) {
         Some(rule) => Told::deny(DenialReason::MissingScope, Some(rule), &missing(rule)),
+        None if unmet.is_some() => {
+            Told::deny(DenialReason::ConditionNotMet, unmet, &ScopeSet::default())
+        }
         None if asked.action == Action::CallMethod => {
             Told::deny(DenialReason::UnknownMethod, None, &ScopeSet::default())
         }

@@ -48,6 +48,17 @@ impl Rule {
             && self.condition_holds(question, held)
     }
 
+    /// Whether nothing but its condition keeps the rule from applying.
+    pub(super) fn lacks_only_its_condition(&self, question: &Question<'_>) -> bool {
+        self.condition.is_some()
+            && question
+                .principal
+                .scopes()
+                .contains_all(&self.required_scopes)
+            && self.covers_server(question.server)
+            && self.covers_principal(question)
+    }
+
     pub(super) fn covers_server(&self, server: Option<&str>) -> bool {
         self.servers.is_empty()
             || server.is_some_and(|server| self.servers.iter().any(|name| name.matches(server)))

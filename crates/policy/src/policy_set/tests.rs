@@ -413,7 +413,7 @@ fn arguments_decide_where_a_rule_says_so() {
     assert_eq!(with("", r#"{"env": "dev"}"#), "allow by tickets");
     assert_eq!(
         with("", r#"{"env": "dev", "priority": "urgent"}"#),
-        "deny no_rule"
+        "deny condition_not_met by tickets"
     );
     assert_eq!(
         with("lead", r#"{"env": "dev", "priority": "urgent"}"#),
@@ -433,7 +433,10 @@ fn arguments_decide_where_a_rule_says_so() {
 #[test]
 fn an_error_makes_an_allow_not_match_and_a_deny_match() {
     let allow = compile(&json!([{"name": "r", "tools": ["x"], "when": "args.n / 0 == 1"}]));
-    assert_eq!(told(call(&allow, &ann(""), "x")), "deny no_rule");
+    assert_eq!(
+        told(call(&allow, &ann(""), "x")),
+        "deny condition_not_met by r"
+    );
     let deny = compile(&json!([
         {"name": "all", "tools": ["*"]},
         {"name": "r", "effect": "Deny", "tools": ["x"], "when": "args.n / 0 == 1"},

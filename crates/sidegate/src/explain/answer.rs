@@ -118,6 +118,9 @@ fn describe(reason: DenialReason, rule: Option<&str>, missing_scopes: &[String])
                 missing_scopes.join(" ")
             )
         }
+        DenialReason::ConditionNotMet => {
+            format!("rule `{rule}` would allow it, but its `when` does not hold")
+        }
         DenialReason::NoRule => "no rule allows it".to_owned(),
         DenialReason::UnknownMethod => {
             "the method is unknown, and no rule allows it by its exact name".to_owned()

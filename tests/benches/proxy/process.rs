@@ -1,0 +1,136 @@
+//! Programs beside this one, and what the system says about them.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+/// Of this length is a clock tick in `/proc/PID/stat`, on every Linux.
+const TICK: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process that ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
+    // target/release/deps/proxy-hash
+    let bench = std::env::current_exe()?;
+    let dir = bench.ancestors().nth(3).context("not started by cargo")?;
+    Ok(dir.to_owned())
+}
+
+/// Files that this process may have open.
+pub(crate) fn max_open_files() -> anyhow::Result<usize> {
+    let limits = read_proc(Path::new("/proc/self/limits"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next());
+    let soft = soft.context("no `Max open files` in /proc/self/limits")?;
+    // `unlimited` is enough as well.
+    Ok(soft.parse().unwrap_or(usize::MAX))
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Starts this program under a subcommand, and waits for the address that
+    /// it prints.
+    pub(crate) fn start_self(arguments: &[&str]) -> anyhow::Result<(Self, SocketAddr)> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            // Its end tells the child that this process is gone.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take();
+        let process = Self { child };
+        let mut line = String::new();
+        BufReader::new(out.context("no pipe")?).read_line(&mut line)?;
+        let address = line.trim().parse();
+        let address = address.with_context(|| format!("{arguments:?} did not start"))?;
+        Ok((process, address))
+    }
+
+    /// Starts another program. Its output goes to two files.
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[&str],
+        out: &Path,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(File::create(out)?)
+            .stderr(File::create(log)?)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        Ok(Self { child })
+    }
+
+    /// Fails when it has ended, with what it said.
+    pub(crate) fn check_alive(&mut self, log: &Path) -> anyhow::Result<()> {
+        if let Some(ended) = self.child.try_wait()? {
+            bail!("the process ended ({ended}): {}", std::fs::read_to_string(log)?);
+        }
+        Ok(())
+    }
+
+    /// The CPU time that it has used so far, in user and system mode.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = read_proc(&self.proc("stat"))?;
+        // The name before may hold anything, also parentheses.
+        let (_name, fields) = stat.rsplit_once(')').context("an odd /proc/PID/stat")?;
+        let mut times = fields.split_whitespace().skip(11);
+        let mut ticks = || -> anyhow::Result<u32> {
+            Ok(times.next().context("a short /proc/PID/stat")?.parse()?)
+        };
+        Ok(TICK * (ticks()? + ticks()?))
+    }
+
+    /// Its resident memory, in MiB.
+    pub(crate) fn resident_mib(&self) -> anyhow::Result<f64> {
+        let status = read_proc(&self.proc("status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
+        let kib: f64 = kib.context("no VmRSS in /proc/PID/status")?.trim().parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    /// Asks it to stop and waits until it did.
+    pub(crate) async fn terminate(mut self) -> anyhow::Result<()> {
+        let kill = format!("kill -TERM {}", self.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status()?;
+        ensure!(sent.success(), "the process was gone already");
+        let end = Instant::now() + PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < end, "the process does not stop");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    fn proc(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{file}", self.child.id()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_proc(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read {}: this benchmark needs Linux", path.display()))
+}
