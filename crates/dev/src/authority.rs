@@ -199,6 +199,11 @@ impl Shared {
                 _ => answer::method_not_allowed("POST"),
             };
         }
+        if path == paths.authorize {
+            let message = "nobody signs in here: this server gives tokens to clients with a \
+                secret only (grant_type=client_credentials)\n";
+            return answer::text(StatusCode::BAD_REQUEST, message);
+        }
         if path == paths.rotate {
             return match *request.method() {
                 Method::POST => self.rotate(request.uri().query()).await,

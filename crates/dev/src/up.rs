@@ -5,6 +5,7 @@
 //! authorization server, the MCP servers, the certificate authority.
 
 mod cast;
+mod commands;
 mod desk;
 mod follow;
 mod lesson;

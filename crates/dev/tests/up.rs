@@ -150,17 +150,17 @@ async fn every_printed_command_works_and_shows_what_it_says() {
     let metadata = format!("https://localhost:{sidecar}/.well-known/oauth-protected-resource/mcp");
     let challenge = shown("Without a token");
     assert!(
-        challenge.contains("HTTP/2 401") && challenge.contains(&metadata),
+        challenge.contains("HTTP/1.1 401") && challenge.contains(&metadata),
         "{challenge}"
     );
     assert!(shown("learns there").contains(&format!("http://127.0.0.1:{issuer}")));
     let forbidden = shown("scopes to ask for (account:read)");
-    assert!(forbidden.contains("HTTP/2 403") && forbidden.contains("insufficient_scope"));
+    assert!(forbidden.contains("HTTP/1.1 403") && forbidden.contains("insufficient_scope"));
     assert!(forbidden.contains("account:read"), "{forbidden}");
     assert!(shown("normal priority").contains("T-1"));
     let urgent = shown("urgent one");
     assert!(
-        urgent.contains("HTTP/2 403") && !urgent.contains("insufficient_scope"),
+        urgent.contains("HTTP/1.1 403") && !urgent.contains("insufficient_scope"),
         "{urgent}"
     );
     let audit = shown("Every decision");
@@ -218,7 +218,7 @@ async fn changes_of_the_file_are_enforced_or_explained() {
         .replace(strict, r#"requiredScopes: ["customer:read"]"#);
     desk.write(&relaxed);
     process.until_stdout("gateway.yaml changed: in force").await;
-    assert!(shell(forbidden, dir).await.contains("HTTP/2 200"));
+    assert!(shell(forbidden, dir).await.contains("HTTP/1.1 200"));
 
     let renamed = desk.text.replace("account:read", "account:see");
     desk.write(&renamed);
@@ -241,7 +241,7 @@ async fn changes_of_the_file_are_enforced_or_explained() {
     process.until_stdout("start it again").await;
     let still = shell(forbidden, dir).await;
     assert!(
-        still.contains("HTTP/2 403") && still.contains("account:see"),
+        still.contains("HTTP/1.1 403") && still.contains("account:see"),
         "{still}"
     );
     assert!(process.terminate().await.success());

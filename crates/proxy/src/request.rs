@@ -8,6 +8,7 @@
 mod admit;
 mod connection_info;
 mod cors;
+mod leftover;
 mod legacy;
 mod message;
 mod metadata;
@@ -16,7 +17,7 @@ mod send;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use sidegate_policy::principal::Principal;
 use sidegate_telemetry::trace::TraceContext;
@@ -73,10 +74,15 @@ pub async fn serve(
     // known by the count of these calls.
     let fault = connection.framing.take_fault();
     let mut cors = None;
+    let (parts, body) = request.into_parts();
+    let (version, mut body) = (parts.version, Some(body));
     let answered = match fault {
         Some(fault) => Err(Refusal::Framing(fault)),
-        None => answer(&mut exchange, connection, request, &mut cors).await,
+        None => answer(&mut exchange, connection, parts, &mut body, &mut cors).await,
     };
+    if let Some(unread) = body.filter(|_| version == Version::HTTP_2) {
+        leftover::discard(unread).await;
+    }
     let mut response = record(exchange, answered);
     if let Some(cors) = cors {
         cors.add_to(response.headers_mut());
@@ -87,14 +93,14 @@ pub async fn serve(
 async fn answer(
     exchange: &mut Exchange,
     connection: &Arc<ConnectionInfo>,
-    request: Request<Incoming>,
+    parts: Parts,
+    body: &mut Option<Incoming>,
     cors: &mut Option<Cors>,
 ) -> Result<Reply, Refusal> {
     let runtime = exchange.runtime.clone().ok_or(Refusal::Unconfigured)?;
     let server = runtime
         .server(&connection.listener)
         .ok_or(Refusal::Unconfigured)?;
-    let (parts, body) = request.into_parts();
 
     head::check_size(&parts, runtime.limits())?;
     head::check_method_kind(&parts.method)?;
@@ -133,7 +139,7 @@ async fn endpoint(
     connection: &Arc<ConnectionInfo>,
     admitted: Admitted,
     method: &Method,
-    body: Incoming,
+    body: &mut Option<Incoming>,
 ) -> Result<Reply, Refusal> {
     match *method {
         Method::POST => message::post(exchange, connection, admitted, body).await,

@@ -186,7 +186,11 @@ impl Sidecar {
 
     /// Notes that a new configuration is not valid. What is in force stays.
     pub fn refuse(&self, error: String) {
-        warn!(%error, "configuration refused; the last good one stays in force");
+        if self.shared.runtime.load().is_some() {
+            warn!(%error, "configuration refused; the last good one stays in force");
+        } else {
+            warn!(%error, "configuration refused");
+        }
         self.shared.metrics.config_reload("refused");
         self.status.refused(error);
     }
@@ -368,13 +372,16 @@ async fn open(
     address: SocketAddr,
     answering: Answering,
 ) -> Result<ServicePort, StartError> {
-    ServicePort::start(address, answering)
+    let opened = ServicePort::start(address, answering)
         .await
         .map_err(|source| StartError::ServicePort {
             port,
             address,
             source,
-        })
+        })?;
+    // The only place that says which port the system chose for port 0.
+    info!(port, address = %opened.address(), "service port open");
+    Ok(opened)
 }
 
 fn health_addresses(
@@ -405,8 +412,17 @@ fn admits_the_same(before: &TlsConfig, now: &TlsConfig) -> bool {
                 client_ca_pem: now, ..
             },
         ) => before == now,
+        (TlsConfig::BuiltIn { mutual: before }, TlsConfig::BuiltIn { mutual: now }) => {
+            before == now
+        }
         (TlsConfig::Server { .. }, TlsConfig::Server { .. })
         | (TlsConfig::Plaintext, TlsConfig::Plaintext) => true,
-        (TlsConfig::Mutual { .. } | TlsConfig::Server { .. } | TlsConfig::Plaintext, _) => false,
+        (
+            TlsConfig::Mutual { .. }
+            | TlsConfig::Server { .. }
+            | TlsConfig::BuiltIn { .. }
+            | TlsConfig::Plaintext,
+            _,
+        ) => false,
     }
 }

@@ -286,6 +286,14 @@ impl ProtectedResource {
 fn build_tls(config: &TlsConfig) -> Result<Option<ServerTls>, BuildError> {
     let (mode, certificate, key, client_ca) = match config {
         TlsConfig::Plaintext => return Ok(None),
+        TlsConfig::BuiltIn { .. } => {
+            return Err(BuildError::Value {
+                field: "tls",
+                message: "needs a certificate of the built-in authority, and this sidecar has \
+                          none"
+                    .into(),
+            });
+        }
         TlsConfig::Server {
             certificate_pem,
             key_pem,

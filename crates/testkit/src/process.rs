@@ -4,8 +4,11 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::poll::until;
@@ -18,17 +21,17 @@ pub struct Process {
     stderr: Output,
 }
 
-/// A `sidegate run`.
+/// A `sidegate run` whose ports the system chooses; its log says which.
 #[derive(Debug)]
 pub struct SidegateProcess {
     process: Process,
-    health: SocketAddr,
 }
 
 /// What a process wrote so far.
 #[derive(Debug, Clone, Default)]
 struct Output {
     text: Arc<Mutex<String>>,
+    ended: Arc<AtomicBool>,
 }
 
 /// Where cargo puts a binary of this workspace.
@@ -66,9 +69,11 @@ impl Process {
     /// It is not built or does not start.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str], dir: &Path) -> Self {
-        let mut child = Command::new(binary(name))
-            .args(arguments)
-            .current_dir(dir)
+        Self::spawn(Command::new(binary(name)).args(arguments).current_dir(dir))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -134,12 +139,16 @@ impl Process {
         self.child.try_wait().expect("a child")
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself and everything that it wrote was read.
     ///
     /// # Panics
     /// It does not.
     pub async fn until_ended(&mut self) -> ExitStatus {
-        until("the process ends", || self.ended()).await
+        let ended = until("the process ends", || self.ended()).await;
+        let outputs = [self.stdout.clone(), self.stderr.clone()];
+        let read = || outputs.iter().all(Output::has_ended).then_some(());
+        until("its output is read", read).await;
+        ended
     }
 
     /// Asks it to stop and waits until it did.
@@ -163,32 +172,34 @@ impl Drop for Process {
 // === impl SidegateProcess ===
 
 impl SidegateProcess {
-    /// Starts `sidegate run --config DIR` on loopback, with further arguments.
+    /// Starts `sidegate run --config DIR` with its service ports on loopback,
+    /// and with further arguments.
     ///
     /// # Panics
     /// It is not built or does not start.
     #[must_use]
     pub fn start(config: &Path, arguments: &[&str]) -> Self {
-        let [admin, health] =
-            free_ports().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let (dir, admin, health_text) = (
-            config.display().to_string(),
-            admin.to_string(),
-            health.to_string(),
-        );
-        let mut all = vec![
-            "run",
-            "--config",
-            &dir,
-            "--admin",
-            &admin,
-            "--health",
-            &health_text,
-        ];
-        all.extend_from_slice(arguments);
+        Self::start_in_shell("exec \"$@\"", config, arguments)
+    }
+
+    /// The same from a shell script that replaces itself with `exec "$@"`.
+    ///
+    /// # Panics
+    /// It is not built or does not start.
+    #[must_use]
+    pub fn start_in_shell(script: &str, config: &Path, arguments: &[&str]) -> Self {
+        const ANY_PORT: &str = "127.0.0.1:0";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(binary("sidegate"));
+        command.arg("run").arg("--config").arg(config);
+        for flag in ["--admin", "--health"] {
+            if !arguments.contains(&flag) {
+                command.args([flag, ANY_PORT]);
+            }
+        }
+        command.args(arguments).current_dir(config);
         Self {
-            process: Process::start("sidegate", &all, config),
-            health,
+            process: Process::spawn(&mut command),
         }
     }
 
@@ -198,10 +209,28 @@ impl SidegateProcess {
         &mut self.process
     }
 
+    /// Its admin port.
+    ///
+    /// # Panics
+    /// It ends before it opens it.
+    pub async fn admin(&mut self) -> SocketAddr {
+        self.logged("service port open", "port", "admin").await
+    }
+
     /// Its health port.
-    #[must_use]
-    pub fn health(&self) -> SocketAddr {
-        self.health
+    ///
+    /// # Panics
+    /// It ends before it opens it.
+    pub async fn health(&mut self) -> SocketAddr {
+        self.logged("service port open", "port", "health").await
+    }
+
+    /// Where it listens for a server.
+    ///
+    /// # Panics
+    /// It ends before it listens.
+    pub async fn address(&mut self, server: &str) -> SocketAddr {
+        self.logged("listening", "listener", server).await
     }
 
     /// Waits until it is ready.
@@ -209,25 +238,45 @@ impl SidegateProcess {
     /// # Panics
     /// It ends, or does not become ready.
     pub async fn until_ready(&mut self) {
-        let client = Client::plaintext(self.health);
+        let client = Client::plaintext(self.health().await);
         let end = tokio::time::Instant::now() + crate::poll::PATIENCE;
         loop {
-            if client
-                .get("/readyz")
-                .await
-                .is_ok_and(|answer| answer.status == 200)
-            {
+            let answer = client.get("/readyz").await;
+            if answer.is_ok_and(|answer| answer.status == 200) {
                 return;
             }
-            if let Some(ended) = self.process.ended() {
-                panic!("sidegate ended ({ended}): {}", self.process.stderr());
-            }
+            self.assert_runs();
             assert!(
                 tokio::time::Instant::now() < end,
                 "not ready: {}",
                 self.process.stderr()
             );
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The address in the log line with this message and field.
+    async fn logged(&mut self, message: &str, field: &str, value: &str) -> SocketAddr {
+        let what = format!("the log says `{message}` of `{value}`");
+        until(&what, || {
+            let log = self.process.stderr();
+            let lines = log
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let found = lines
+                .filter(|line| line["message"] == message && line[field] == value)
+                .find_map(|line| line["address"].as_str()?.parse().ok());
+            if found.is_none() {
+                self.assert_runs();
+            }
+            found
+        })
+        .await
+    }
+
+    fn assert_runs(&mut self) {
+        if let Some(ended) = self.process.ended() {
+            panic!("sidegate ended ({ended}): {}", self.process.stderr());
         }
     }
 }
@@ -250,7 +299,12 @@ impl Output {
                     .push_str(&text);
                 line.clear();
             }
+            output.ended.store(true, Ordering::SeqCst);
         });
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     fn text(&self) -> String {

@@ -3,6 +3,7 @@
 //! It uses no HTTP library, so that it can break every rule, and notes every
 //! byte that reaches it.
 
+mod gate;
 mod ledger;
 mod reply;
 mod request;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use self::gate::Gate;
 use self::ledger::Ledger;
 pub use self::reply::Reply;
 pub use self::request::SeenRequest;

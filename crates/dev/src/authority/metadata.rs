@@ -10,6 +10,7 @@ use super::config::Client;
 /// The addresses of an issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoints {
+    pub(super) authorize: String,
     pub(super) token: String,
     pub(super) jwks: String,
     pub(super) paths: Paths,
@@ -19,6 +20,7 @@ pub(super) struct Endpoints {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Paths {
     pub(super) metadata: [String; 3],
+    pub(super) authorize: String,
     pub(super) token: String,
     pub(super) jwks: String,
     pub(super) rotate: String,
@@ -38,11 +40,13 @@ impl Endpoints {
                 format!("/.well-known/openid-configuration{base}"),
                 format!("{base}/.well-known/openid-configuration"),
             ],
+            authorize: format!("{base}/authorize"),
             token: format!("{base}/token"),
             jwks: format!("{base}/jwks"),
             rotate: format!("{base}/rotate"),
         };
         Self {
+            authorize: format!("{origin}{}", paths.authorize),
             token: format!("{origin}{}", paths.token),
             jwks: format!("{origin}{}", paths.jwks),
             paths,
@@ -51,7 +55,9 @@ impl Endpoints {
 }
 
 /// The metadata document. `issuer` is repeated character for character: clients
-/// compare it with the address that they began with.
+/// compare it with the address that they began with. RFC 8414 lets a server
+/// without a grant that uses it leave the authorization endpoint out, but the
+/// official Python and TypeScript clients refuse metadata without one.
 pub(super) fn document(issuer: &str, endpoints: &Endpoints, clients: &[Client]) -> Value {
     let scopes: BTreeSet<_> = clients
         .iter()
@@ -59,6 +65,7 @@ pub(super) fn document(issuer: &str, endpoints: &Endpoints, clients: &[Client]) 
         .collect();
     json!({
         "issuer": issuer,
+        "authorization_endpoint": endpoints.authorize,
         "token_endpoint": endpoints.token,
         "jwks_uri": endpoints.jwks,
         "scopes_supported": scopes,
@@ -82,7 +89,13 @@ mod tests {
             endpoints("http://127.0.0.1:1"),
             endpoints("http://127.0.0.1:1/")
         );
-        let Endpoints { token, jwks, paths } = endpoints("http://127.0.0.1:1/");
+        let Endpoints {
+            authorize,
+            token,
+            jwks,
+            paths,
+        } = endpoints("http://127.0.0.1:1/");
+        assert_eq!(authorize, "http://127.0.0.1:1/authorize");
         assert_eq!(token, "http://127.0.0.1:1/token");
         assert_eq!(jwks, "http://127.0.0.1:1/jwks");
         assert_eq!(paths.metadata[0], "/.well-known/oauth-authorization-server");

@@ -81,6 +81,13 @@ async fn metadata_is_the_same_under_both_names_and_counts_are_kept() {
         oauth["token_endpoint"],
         format!("{}/token", authority.issuer())
     );
+    // Official clients refuse metadata without this one; nobody signs in there.
+    assert_eq!(
+        oauth["authorization_endpoint"],
+        format!("{}/authorize", authority.issuer())
+    );
+    let (answer, _) = ask(&authority, "/authorize", None).await;
+    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     ask(&authority, "/jwks", None).await;
     ask(&authority, "/token", Some(GRANT)).await;
     ask(&authority, "/token", Some("grant_type=x")).await;

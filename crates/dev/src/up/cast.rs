@@ -197,6 +197,7 @@ mod tests {
         let documents = documents::parse("test.yaml", &text).unwrap();
         let options = Options {
             allow_loopback: true,
+            built_in_ca: false,
             trust_domain: TRUST_DOMAIN.to_owned(),
         };
         Cast::of(&build(validate(&documents, None, &options).unwrap()))

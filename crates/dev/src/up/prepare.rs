@@ -56,6 +56,7 @@ impl Preparation {
         self.certify(&mut documents)?;
         let options = Options {
             allow_loopback: true,
+            built_in_ca: false,
             trust_domain: TRUST_DOMAIN.to_owned(),
         };
         let mut configs = Vec::new();

@@ -38,12 +38,13 @@ pub(super) async fn post(
     exchange: &mut Exchange,
     connection: &ConnectionInfo,
     admitted: Admitted,
-    body: Incoming,
+    body: &mut Option<Incoming>,
 ) -> Result<Reply, Refusal> {
     let headers = &admitted.headers;
     head::check_media_type(headers)?;
     head::check_accept(headers, &ANSWER_TYPES)?;
     head::check_length(headers, admitted.runtime.limits())?;
+    let body = body.take().ok_or(Refusal::BodyBrokenOff)?;
     let Collected { bytes, guards } = read(&admitted, connection, body).await?;
     let session = legacy::session_id(headers)?;
 

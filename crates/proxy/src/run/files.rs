@@ -121,6 +121,7 @@ async fn load(
     let loading = tokio::task::spawn_blocking(move || {
         let options = Options {
             allow_loopback: true,
+            built_in_ca: false,
             trust_domain: source.trust_domain.clone(),
         };
         let documents = documents(&source)?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::gate::Gate;
 use super::request::SeenRequest;
 
 /// An answer, or what stands for it: pieces, one after the other.
@@ -17,6 +18,7 @@ pub struct Reply {
 pub(super) enum Step {
     Send(Vec<u8>),
     Pause(Duration),
+    Wait(Gate),
 }
 
 /// What happens after the last piece.
@@ -154,6 +156,16 @@ impl Reply {
             .into_iter()
             .flat_map(|piece| [Step::Pause(pause), piece])
             .collect();
+        self
+    }
+
+    /// Waits for the gate after this many pieces; the head is the first.
+    ///
+    /// # Panics
+    /// There are not so many pieces.
+    #[must_use]
+    pub fn gated_after(mut self, pieces: usize, gate: &Gate) -> Self {
+        self.steps.insert(pieces, Step::Wait(gate.clone()));
         self
     }
 

@@ -56,6 +56,10 @@ async fn answer(stream: &mut TcpStream, reply: Reply, ledger: &Ledger) -> bool {
                 tokio::time::sleep(pause).await;
                 Ok(())
             }
+            Step::Wait(gate) => {
+                gate.passed().await;
+                Ok(())
+            }
         };
         if sent.is_err() {
             return false;
