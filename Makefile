@@ -28,9 +28,10 @@ run: build ## Run the quick start on loopback (Ctrl-C stops it)
 	./target/debug/sidegate-dev up -f manifests/quickstart.yaml
 
 .PHONY: test
-test: test-tools ## Install what the tests need and run all tests
+test: test-tools cluster-tools ## Install what the tests need and run all tests
 	$(CARGO) build --locked --bins
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	@SIDEGATE_CLUSTER_TOOLS=$$(tests/cluster/build.sh 2>/dev/null) && export SIDEGATE_CLUSTER_TOOLS && \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --locked --workspace && $(CARGO) test --locked --workspace --doc; \
 	else \
 	  $(CARGO) test --locked --workspace; \
@@ -51,6 +52,10 @@ $(TOOLS)/clients/.installed: $(CLIENTS)/package.json $(CLIENTS)/package-lock.jso
 	cp $(CLIENTS)/package.json $(CLIENTS)/package-lock.json $(CLIENTS)/*.mjs $(TOOLS)/clients/
 	cd $(TOOLS)/clients && $(NPM) ci --silent --no-audit --no-fund
 	touch $@
+
+.PHONY: cluster-tools
+cluster-tools: ## Build etcd, kube-apiserver and kubectl once (needs Go; about 6 minutes, then cached)
+	@tests/cluster/build.sh >/dev/null
 
 .PHONY: lint
 lint: ## Formatting, clippy and documentation, warnings refused

@@ -4,10 +4,13 @@
 import { readFileSync } from 'node:fs';
 
 import { Client, ClientCredentialsProvider, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
-import { Agent, fetch } from 'undici';
+import { Agent, fetch as fetchWithAgent } from 'undici';
+
+// A client that never stops shall not keep the test waiting.
+const PATIENCE_MS = 45_000;
 
 const asked = JSON.parse(process.argv[2]);
-const seen = [];
+const report = { version: null, listed: [], calls: [], scope: null, requests: [] };
 const agent = new Agent({
   connect: {
     ca: readFileSync(asked.ca),
@@ -16,14 +19,16 @@ const agent = new Agent({
   },
 });
 
-async function counted(url, options) {
-  const response = await fetch(url, { ...options, dispatcher: agent });
-  seen.push([options?.method ?? 'GET', String(url), response.status]);
-  return response;
+// Shows the client certificate and notes every request. The client tells
+// responses by the global class, which is not the one of the package.
+async function noting(url, options) {
+  const { status, statusText, headers, body } = await fetchWithAgent(url, { ...options, dispatcher: agent });
+  report.requests.push([options?.method ?? 'GET', String(url), status]);
+  return new Response(body, { status, statusText, headers: [...headers] });
 }
 
 function describe(error) {
-  return { type: error.constructor.name, message: String(error.message), code: error.code ?? null };
+  return [`${error.constructor.name}: ${error.message}`];
 }
 
 async function oneCall(client, call) {
@@ -32,7 +37,7 @@ async function oneCall(client, call) {
     const text = result.content.map((part) => part.text ?? '').join('');
     return { tool: call.tool, isError: Boolean(result.isError), text };
   } catch (error) {
-    return { tool: call.tool, error: [describe(error)] };
+    return { tool: call.tool, error: describe(error) };
   }
 }
 
@@ -40,36 +45,42 @@ async function run() {
   const provider = new ClientCredentialsProvider({
     clientId: asked.clientId,
     clientSecret: asked.clientSecret,
-    scope: asked.scope,
     expectedIssuer: asked.issuer,
   });
   const transport = new StreamableHTTPClientTransport(new URL(asked.url), {
     authProvider: provider,
-    fetch: counted,
+    fetch: noting,
   });
   const client = new Client(
     { name: 'sidegate-tests', version: '1.0.0' },
     { versionNegotiation: { mode: asked.mode } },
   );
-  await client.connect(transport);
-  const tools = await client.listTools();
-  const report = {
-    version: client.getNegotiatedProtocolVersion?.() ?? transport.protocolVersion ?? null,
-    listed: tools.tools.map((tool) => tool.name).sort(),
-    calls: [],
-    requests: seen,
-  };
-  for (const call of asked.calls) {
-    report.calls.push(await oneCall(client, call));
+  try {
+    await client.connect(transport);
+    report.version = client.getNegotiatedProtocolVersion() ?? null;
+    const listed = await client.listTools();
+    report.listed = listed.tools.map((tool) => tool.name).sort();
+    for (const call of asked.calls) {
+      report.calls.push(await oneCall(client, call));
+    }
+  } finally {
+    report.scope = provider.tokens()?.scope ?? null;
+    await client.close();
   }
-  report.scope = provider.tokens()?.scope ?? null;
-  await client.close();
-  return report;
 }
 
-try {
-  console.log(JSON.stringify(await run()));
-} catch (error) {
-  console.log(JSON.stringify({ failed: [describe(error)], requests: seen }));
+function end() {
+  console.log(JSON.stringify(report));
+  process.exit(0);
 }
-await agent.close();
+
+setTimeout(() => {
+  report.failed = [`still busy after ${PATIENCE_MS} ms`];
+  end();
+}, PATIENCE_MS);
+try {
+  await run();
+} catch (error) {
+  report.failed = describe(error);
+}
+end();

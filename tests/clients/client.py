@@ -1,12 +1,14 @@
 """Drives the official Python client against a gateway and prints what it saw.
 
-Prints one JSON object: the protocol version, the tools that were listed, and
-for each call its result or its error. Arguments are one JSON object, so that
-the test says everything in one place:
+Takes and prints one JSON object, so that the test says everything in one place:
 
-    {"url": ..., "ca": ..., "cert": ..., "key": ..., "issuer": ..., "clientId": ...,
-     "clientSecret": ..., "scope": ..., "mode": "auto" | "legacy",
-     "calls": [{"tool": ..., "arguments": {...}}]}
+    {"url": …, "ca": …, "cert": …, "key": …, "issuer": …, "clientId": …,
+     "clientSecret": …, "mode": "auto" | "legacy",
+     "calls": [{"tool": …, "arguments": {…}}]}
+
+Printed are the protocol `version`, the tools that were `listed`, for each of the
+`calls` its text or its `error`, the `scope` of the last token, and every request
+as `[method, url, status]`. What ended the run early is in `failed`.
 """
 
 import asyncio
@@ -18,6 +20,9 @@ import httpx2
 from mcp import Client
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
+
+# A client that never stops shall not keep the test waiting.
+PATIENCE_SECONDS = 45
 
 
 class MemoryStorage:
@@ -40,7 +45,7 @@ class MemoryStorage:
         self.client_info = client_info
 
 
-class CountedTransport(httpx2.AsyncHTTPTransport):
+class NotingTransport(httpx2.AsyncHTTPTransport):
     """Notes every request, so that a test can see that a client stops."""
 
     def __init__(self, seen, **options):
@@ -53,20 +58,15 @@ class CountedTransport(httpx2.AsyncHTTPTransport):
         return response
 
 
-def leaves(error):
-    """The errors in a group of groups."""
+def describe(error):
+    """The errors in a group of groups, as text."""
     inner = getattr(error, "exceptions", None)
     if inner is None:
-        return [error]
-    return [leaf for one in inner for leaf in leaves(one)]
+        return [f"{type(error).__name__}: {error}"]
+    return [text for one in inner for text in describe(one)]
 
 
-def describe(error):
-    return {"type": type(error).__name__, "message": str(error), "code": getattr(error, "code", None)}
-
-
-async def run(asked):
-    seen = []
+async def run(asked, report):
     context = ssl.create_default_context(cafile=asked["ca"])
     context.load_cert_chain(asked["cert"], asked["key"])
     storage = MemoryStorage()
@@ -76,37 +76,39 @@ async def run(asked):
         client_id=asked["clientId"],
         client_secret=asked["clientSecret"],
         token_endpoint_auth_method="client_secret_post",
-        scope=asked.get("scope"),
         issuer=asked["issuer"],
     )
-    report = {"listed": [], "calls": [], "requests": seen}
-    http = httpx2.AsyncClient(transport=CountedTransport(seen, verify=context), auth=provider, timeout=20)
-    async with http:
-        transport = streamable_http_client(asked["url"], http_client=http)
-        async with Client(transport, mode=asked["mode"]) as client:
+    noting = NotingTransport(report["requests"], verify=context)
+    try:
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            httpx2.AsyncClient(transport=noting, auth=provider, timeout=20) as http,
+            Client(streamable_http_client(asked["url"], http_client=http), mode=asked["mode"]) as client,
+        ):
             report["version"] = client.protocol_version
-            tools = await client.list_tools()
-            report["listed"] = sorted(tool.name for tool in tools.tools)
+            listed = await client.list_tools()
+            report["listed"] = sorted(tool.name for tool in listed.tools)
             for call in asked["calls"]:
                 report["calls"].append(await one_call(client, call))
-    report["scope"] = storage.tokens.scope if storage.tokens else None
-    return report
+    finally:
+        report["scope"] = storage.tokens.scope if storage.tokens else None
 
 
 async def one_call(client, call):
     try:
         result = await client.call_tool(call["tool"], call["arguments"])
-        text = "".join(getattr(part, "text", "") for part in result.content)
-        return {"tool": call["tool"], "isError": bool(result.is_error), "text": text}
-    except Exception as error:  # noqa: BLE001 - what the client raises is what the test looks at
-        return {"tool": call["tool"], "error": [describe(leaf) for leaf in leaves(error)]}
+    except Exception as error:  # noqa: BLE001 - what it raises is what the test looks at
+        return {"tool": call["tool"], "error": describe(error)}
+    text = "".join(getattr(part, "text", "") for part in result.content)
+    return {"tool": call["tool"], "isError": bool(result.is_error), "text": text}
 
 
 def main():
+    report = {"version": None, "listed": [], "calls": [], "scope": None, "requests": []}
     try:
-        report = asyncio.run(run(json.loads(sys.argv[1])))
-    except BaseException as error:  # noqa: BLE001
-        report = {"failed": [describe(leaf) for leaf in leaves(error)]}
+        asyncio.run(run(json.loads(sys.argv[1]), report))
+    except Exception as error:  # noqa: BLE001 - as above
+        report["failed"] = describe(error)
     print(json.dumps(report))
 
 

@@ -34,6 +34,53 @@ pub const HEALTH_PORT: u16 = 15021;
 /// Ports of a pod that the sidecar needs for itself.
 pub const RESERVED_PORTS: [u16; 2] = [ADMIN_PORT, HEALTH_PORT];
 
+/// Headers that the sidecar, HTTP or MCP already give a meaning, in small letters:
+/// none of them can carry an identity to a server.
+pub const TAKEN_HEADERS: [&str; 30] = [
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "connection",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "from",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "last-event-id",
+    "link",
+    "location",
+    "max-forwards",
+    "origin",
+    "range",
+    "referer",
+    "server",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "via",
+    "x-real-ip",
+];
+/// What such headers begin with, in small letters.
+pub const TAKEN_HEADER_PREFIXES: [&str; 9] = [
+    "accept",
+    "access-control-",
+    "content-",
+    "if-",
+    "mcp-",
+    "proxy-",
+    "sec-",
+    "set-cookie",
+    "x-forwarded-",
+];
+
 /// Types of the conditions in the status of a resource.
 pub mod condition {
     /// The resource is valid and its pods are its own.

@@ -9,9 +9,9 @@ mod rules;
 mod strings;
 
 pub(crate) use rules::{
-    allowed_namespaces_rules, credentials_rules, gateway_rules, gateway_selector_rules, jwks_rules,
-    label_requirement_rules, principal_rules, provider_rules, rate_limit_rules, rule_rules,
-    server_rules,
+    allowed_namespaces_rules, credentials_rules, gateway_rules, gateway_selector_rules,
+    identity_headers_rules, jwks_rules, label_requirement_rules, limits_rules, principal_rules,
+    provider_rules, rate_limit_rules, rule_rules, server_rules, time_rules, tls_rules,
 };
 pub(crate) use strings::{
     audiences, base_url, claims, condition_type, cost, data_key, dns_label, header_name, hosts,

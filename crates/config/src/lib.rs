@@ -26,7 +26,11 @@
 //!     rules: [{name: all, tools: ["*"], requiredScopes: ["demo:use"]}]
 //! "#;
 //! let documents = documents::parse("demo.yaml", text)?;
-//! let options = Options { allow_loopback: true, trust_domain: "cluster.local".to_owned() };
+//! let options = Options {
+//!     allow_loopback: true,
+//!     built_in_ca: false,
+//!     trust_domain: "cluster.local".to_owned(),
+//! };
 //! let config = build(validate(&documents, None, &options)?);
 //! assert_eq!(config.gateway, "default/demo");
 //! # Ok::<(), sidegate_config::Violations>(())
@@ -41,4 +45,4 @@ pub mod watch;
 
 pub use build::build;
 pub use validate::{Options, ValidatedGateway, validate};
-pub use violations::{Violation, Violations};
+pub use violations::{Cause, Violation, Violations};

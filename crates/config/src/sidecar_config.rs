@@ -135,6 +135,12 @@ pub enum TlsConfig {
         /// The authorities that sign certificates of callers.
         client_ca_pem: String,
     },
+    /// The sidecar shows a certificate that the cluster's built-in authority
+    /// issues to its pod. It reaches the sidecar on its own way, not in here.
+    BuiltIn {
+        /// Whether callers show certificates of that authority, too.
+        mutual: bool,
+    },
 }
 
 /// How callers prove who they are.
@@ -209,7 +215,7 @@ impl SidecarConfig {
     pub fn redacted_json(&self) -> Value {
         let mut shown = self.clone();
         match &mut shown.tls {
-            TlsConfig::Plaintext => {}
+            TlsConfig::Plaintext | TlsConfig::BuiltIn { mutual: _ } => {}
             TlsConfig::Server {
                 certificate_pem: _,
                 key_pem,

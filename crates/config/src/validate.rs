@@ -21,13 +21,16 @@ use sidegate_policy::policy_config::PolicyConfig;
 
 use crate::documents::{Documents, GatewayDocument, path};
 use crate::sidecar_config::{AuditArguments, AuthenticationConfig, Limits, TlsConfig};
-use crate::violations::{Place, Violation, Violations};
+use crate::violations::{Cause, Place, Violation, Violations};
 
 /// What differs between a cluster and files.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Accept loopback addresses, and plain http to them.
     pub allow_loopback: bool,
+    /// There is a built-in certificate authority: TLS needs no certificate of
+    /// its owner's.
+    pub built_in_ca: bool,
     /// The SPIFFE trust domain of service accounts in rules.
     pub trust_domain: String,
 }
@@ -149,14 +152,30 @@ struct Bounds {
 impl Check<'_> {
     /// Something is wrong with a field.
     fn refuse(&mut self, field: &str, message: impl Into<String>) {
+        self.refuse_because(Cause::Invalid, field, message);
+    }
+
+    fn refuse_because(&mut self, cause: Cause, field: &str, message: impl Into<String>) {
         let place = self.gateway.origin.place(field);
         let violation = Violation::new(place, message).about(self.gateway.object());
-        self.violations.push(violation.in_field(field));
+        self.violations
+            .push(violation.in_field(field).because(cause));
     }
 
     /// Refuses what a check of a single value found.
     fn refuse_err<T>(&mut self, field: &str, result: Result<T, String>) -> Option<T> {
-        result.map_err(|message| self.refuse(field, message)).ok()
+        self.refuse_err_because(Cause::Invalid, field, result)
+    }
+
+    fn refuse_err_because<T>(
+        &mut self,
+        cause: Cause,
+        field: &str,
+        result: Result<T, String>,
+    ) -> Option<T> {
+        result
+            .map_err(|message| self.refuse_because(cause, field, message))
+            .ok()
     }
 
     /// Whether something was found wrong with a field already.
@@ -183,15 +202,7 @@ impl Check<'_> {
         if texts.len() < least {
             self.refuse(field, format!("must have at least {least}"));
         }
-        if texts.len() > most {
-            self.refuse(
-                field,
-                format!(
-                    "has {} entries, and at most {most} are allowed",
-                    texts.len()
-                ),
-            );
-        }
+        self.at_most(field, texts.len(), most);
         for (index, text) in texts.iter().enumerate() {
             let field = format!("{field}[{index}]");
             if texts.iter().take(index).any(|before| before == text) {
@@ -209,6 +220,13 @@ impl Check<'_> {
         }
     }
 
+    fn at_most(&mut self, field: &str, count: usize, most: usize) {
+        if count > most {
+            let message = format!("has {count} entries, and at most {most} are allowed");
+            self.refuse(field, message);
+        }
+    }
+
     /// A value of a ConfigMap of the gateway's namespace.
     fn config_map_value(&mut self, field: &str, name: &str, key: &str) -> Option<Vec<u8>> {
         let namespace = &self.gateway.namespace;
@@ -222,7 +240,7 @@ impl Check<'_> {
                 .cloned()
                 .ok_or_else(|| format!("ConfigMap {namespace}/{name} has no key `{key}`")),
         };
-        self.refuse_err(field, found)
+        self.refuse_err_because(Cause::ConfigMapNotFound, field, found)
     }
 
     fn selector(&mut self) {
@@ -231,6 +249,12 @@ impl Check<'_> {
             let message =
                 "is empty and would take every pod of the namespace: name a label in matchLabels";
             self.refuse("spec.selector", message);
+        }
+        for (field, count, most) in [
+            ("matchLabels", selector.match_labels.len(), 32),
+            ("matchExpressions", selector.match_expressions.len(), 16),
+        ] {
+            self.at_most(&format!("spec.selector.{field}"), count, most);
         }
         for (label, value) in &selector.match_labels {
             let field = path::key("spec.selector.matchLabels", label);
@@ -256,9 +280,15 @@ impl Check<'_> {
                 let message = "In and NotIn need values; Exists and DoesNotExist have none";
                 self.refuse(&format!("{field}.values"), message);
             }
-            for (at, value) in requirement.values.iter().enumerate() {
+            let values = requirement.values.as_slice();
+            self.at_most(&format!("{field}.values"), values.len(), 64);
+            for (at, value) in values.iter().enumerate() {
+                let field = format!("{field}.values[{at}]");
                 if !names::is_label_value(value) {
-                    self.refuse(&format!("{field}.values[{at}]"), names::LABEL_VALUE);
+                    self.refuse(&field, names::LABEL_VALUE);
+                }
+                if values.iter().take(at).any(|before| before == value) {
+                    self.refuse(&field, format!("`{value}` is there twice: remove one"));
                 }
             }
         }

@@ -16,6 +16,26 @@ pub struct Violation {
     object: Option<String>,
     field: String,
     message: String,
+    cause: Cause,
+}
+
+/// What sort of thing is wrong, for a status that says it in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The documents contradict themselves or a rule.
+    Invalid,
+    /// A field asks for something that this version does not serve.
+    Unserved,
+    /// A Secret, or a key of it, is missing.
+    SecretNotFound,
+    /// A ConfigMap, or a key of it, is missing.
+    ConfigMapNotFound,
+    /// A Secret has not consented to this use.
+    SecretNotOptedIn,
+    /// A key set that is referred to cannot be used.
+    InvalidJwks,
+    /// A certificate or key that is referred to cannot be used.
+    InvalidCertificate,
 }
 
 /// A place in a file.
@@ -56,7 +76,13 @@ impl Violation {
             object: None,
             field: String::new(),
             message: shortened(message.into()),
+            cause: Cause::Invalid,
         }
+    }
+
+    pub(crate) fn because(mut self, cause: Cause) -> Self {
+        self.cause = cause;
+        self
     }
 
     pub(crate) fn about(mut self, object: impl Into<String>) -> Self {
@@ -103,6 +129,12 @@ impl Violation {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What sort of thing is wrong.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.cause
     }
 }
 

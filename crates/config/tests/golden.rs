@@ -25,6 +25,7 @@ fn options(text: &str) -> Options {
     let allow_loopback = !text.starts_with("# in a cluster");
     Options {
         allow_loopback,
+        built_in_ca: false,
         trust_domain: "cluster.local".to_owned(),
     }
 }

@@ -81,7 +81,7 @@ pub struct Context<'a> {
 ///
 /// True for dot segments (`.`, `..`), also percent-encoded, for encoded
 /// slashes, backslashes and zero bytes, and for backslashes and control
-/// characters: of two such spellings a rule would match one and the server open
+/// characters; being encoded more than once hides none of them. Of two such spellings a rule would match one and the server open
 /// the other (RFC 3986, sections 5.2.4 and 6.2.2). They are refused before a
 /// rule is looked at.
 #[must_use]
@@ -93,9 +93,21 @@ pub fn is_ambiguous_uri(uri: &str) -> bool {
 }
 
 fn has_encoded_separator(uri: &[u8]) -> bool {
-    const CODES: [&[u8]; 3] = [b"%2f", b"%5c", b"%00"];
-    uri.windows(3)
-        .any(|code| CODES.iter().any(|known| code.eq_ignore_ascii_case(known)))
+    const CODES: [&[u8]; 3] = [b"2f", b"5c", b"00"];
+    (0..uri.len()).any(|at| {
+        let code = after_percent(uri.get(at..).unwrap_or_default()).and_then(|rest| rest.get(..2));
+        code.is_some_and(|code| CODES.iter().any(|known| code.eq_ignore_ascii_case(known)))
+    })
+}
+
+/// What follows a percent sign, itself encoded any number of times: a server
+/// behind another one may decode more than once.
+fn after_percent(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = text.strip_prefix(b"%")?;
+    while let Some(decoded) = rest.strip_prefix(b"25") {
+        rest = decoded;
+    }
+    Some(rest)
 }
 
 /// Query and fragment end the path, but some servers take them for a part of
@@ -107,10 +119,9 @@ fn has_dot_segment(uri: &str) -> bool {
 fn is_dot_segment(segment: &str) -> bool {
     let mut rest = segment.as_bytes();
     let mut dots = 0;
-    while let [first, tail @ ..] = rest {
-        rest = match (first, tail) {
-            (b'.', tail) => tail,
-            (b'%', [b'2', b'e' | b'E', tail @ ..]) => tail,
+    while !rest.is_empty() {
+        rest = match (rest, after_percent(rest)) {
+            ([b'.', tail @ ..], _) | (_, Some([b'2', b'e' | b'E', tail @ ..])) => tail,
             _ => return false,
         };
         dots += 1;
@@ -135,6 +146,8 @@ mod tests {
             "urn:isbn:0451450523",
             "db://host/table/%C3%A4",
             "search://notes?q=one%0Atwo%25",
+            "search://notes?q=50%25200",
+            "file:///a/%25/b",
             "a",
             "",
         ] {
@@ -163,6 +176,10 @@ mod tests {
             "file:///a\0b",
             "file:///a\u{7f}b",
             "file:///a%00b",
+            "file:///a/%252e%252E/b",
+            "file:///a/.%25252e/b",
+            "file:///a%252fb",
+            "file:///a%25255Cb",
             "file:///a\u{85}b",
             "file:///a/..?x",
             "file:///a/..#x",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use crate::shared::{Buffered, BufferedGuard};
 
@@ -17,6 +18,9 @@ pub(crate) struct CollectLimits {
     pub(crate) max: usize,
     /// Longest silence between two pieces.
     pub(crate) idle: Duration,
+    /// Longest time for all of it: a peer that sends a byte now and then must
+    /// not hold its place for ever.
+    pub(crate) total: Duration,
     /// Most bytes of all bodies in memory.
     pub(crate) budget: usize,
 }
@@ -53,8 +57,11 @@ where
     let mut pieces = Pieces::None;
     let mut guards = Vec::new();
     let mut length = 0_usize;
+    let begun = Instant::now();
+    let mut now = begun;
     loop {
-        let frame = match tokio::time::timeout(limits.idle, body.frame()).await {
+        let until = (now + limits.idle).min(begun + limits.total);
+        let frame = match tokio::time::timeout_at(until, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => return Err(CollectError::BrokenOff(error)),
             Ok(None) => {
@@ -85,6 +92,7 @@ where
                 guards,
             });
         }
+        now = Instant::now();
     }
 }
 
@@ -122,6 +130,10 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, ready};
+
+    use http_body::Frame;
     use http_body_util::Full;
 
     use super::*;
@@ -130,6 +142,7 @@ mod tests {
         CollectLimits {
             max,
             idle: Duration::from_secs(1),
+            total: Duration::from_secs(3),
             budget,
         }
     }
@@ -155,5 +168,32 @@ mod tests {
         assert!(matches!(second, Err(CollectError::OutOfMemory)));
         drop(first);
         assert!(collect(body(), limits(8, 15), &budget).await.is_ok());
+    }
+
+    /// A body that sends a byte whenever the time for the next one is nearly
+    /// over.
+    struct Dripping(Pin<Box<tokio::time::Sleep>>);
+
+    impl Body for Dripping {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            ready!(self.0.as_mut().poll(cx));
+            self.0 = Box::pin(tokio::time::sleep(Duration::from_millis(900)));
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b" ")))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_not_waited_for_for_ever() {
+        let body = Dripping(Box::pin(tokio::time::sleep(Duration::ZERO)));
+        let begun = Instant::now();
+        let refused = collect(body, limits(1000, 1000), &Arc::default()).await;
+        assert!(matches!(refused, Err(CollectError::TimedOut)));
+        assert_eq!(begun.elapsed(), Duration::from_secs(3));
     }
 }

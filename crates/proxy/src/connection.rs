@@ -8,6 +8,7 @@
 pub(crate) mod activity;
 mod close;
 mod drive;
+mod self_wake;
 mod service;
 mod sniff;
 pub(crate) mod transport;
@@ -43,6 +44,9 @@ const MAX_HEADER_LIST: u32 = 16 * 1024;
 const HEADER_TABLE: u32 = 4 * 1024;
 /// Answer bytes buffered per stream.
 const SEND_BUFFER: usize = 64 * 1024;
+/// Header fields that the HTTP/1 library reads without being asked for more,
+/// which would cost it memory for each request.
+const LIBRARY_HEADERS: usize = 100;
 /// A peer that does not answer pings is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,11 +61,13 @@ pub(crate) struct Accepted {
     pub(crate) open: OpenConnection,
 }
 
-/// Waits on a connection, from the limits in force when it was accepted.
+/// Waits on a connection, and the header fields of its requests, from the
+/// limits in force when it was accepted.
 #[derive(Debug, Clone, Copy)]
 struct Waits {
     handshake: Duration,
     patience: Patience,
+    max_headers: usize,
 }
 
 /// A connection before HTTP is spoken on it.
@@ -117,6 +123,7 @@ impl Waits {
                         header: limits.header_timeout,
                         idle: limits.idle_timeout,
                     },
+                    max_headers: limits.max_headers,
                 }
             }
             // Listeners open only with a configuration; these are its defaults.
@@ -126,6 +133,7 @@ impl Waits {
                     header: Duration::from_secs(10),
                     idle: Duration::from_secs(75),
                 },
+                max_headers: 64,
             },
         }
     }
@@ -171,6 +179,7 @@ impl Arrival {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let max_headers = self.waits.max_headers;
         let (service, patience) = self.into_service(peer, true);
         let fault = Arc::clone(&service.connection.framing);
         let activity = Arc::clone(&service.activity);
@@ -182,6 +191,10 @@ impl Arrival {
             .max_buf_size(MAX_HEAD_BYTES)
             .header_read_timeout(None)
             .half_close(false);
+        if max_headers >= LIBRARY_HEADERS {
+            // One more than is allowed, so that the answer is ours.
+            builder.max_headers(max_headers + 1);
+        }
         let mut http = Http::One(builder.serve_connection(TokioIo::new(io), service.clone()));
         let ended = drive(&mut http, &service, &patience).await;
         if let Http::One(connection) = http {

@@ -256,7 +256,9 @@ pub(crate) fn check_length(headers: &HeaderMap, limits: &Limits) -> Result<Optio
 fn is_host(text: &str) -> bool {
     let (host, port) = split_port(text);
     let port_ok = port.is_none_or(|port| {
-        !port.is_empty() && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
+        port.len() <= 5
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok()
     });
     let literal = host
         .strip_prefix('[')
@@ -299,6 +301,7 @@ mod tests {
             "127.0.0.1:8080",
             "[::1]",
             "[::1]:443",
+            "a:65535",
             "A-b.C",
         ] {
             assert!(is_host(good), "{good}");
@@ -308,6 +311,8 @@ mod tests {
             ":80",
             "a:",
             "a:123456",
+            "a:65536",
+            "a:+80",
             "a:b",
             "u@a",
             "a/b",

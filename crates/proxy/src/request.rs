@@ -16,8 +16,9 @@ mod send;
 
 use std::sync::Arc;
 
+use http::header::{CONNECTION, EXPECT, HOST};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use sidegate_policy::principal::Principal;
 use sidegate_telemetry::trace::TraceContext;
@@ -76,14 +77,23 @@ pub async fn serve(
     let mut cors = None;
     let (parts, body) = request.into_parts();
     let (version, mut body) = (parts.version, Some(body));
+    let expects_continue = parts.headers.contains_key(EXPECT);
     let answered = match fault {
         Some(fault) => Err(Refusal::Framing(fault)),
         None => answer(&mut exchange, connection, parts, &mut body, &mut cors).await,
     };
-    if let Some(unread) = body.filter(|_| version == Version::HTTP_2) {
-        leftover::discard(unread).await;
-    }
+    let ended = match body {
+        Some(unread) => leftover::discard(unread, expects_continue).await,
+        // These gave up in the middle of it.
+        None => !matches!(&answered, Err(Refusal::BodyTooLarge | Refusal::Overloaded)),
+    };
     let mut response = record(exchange, answered);
+    if !ended && version < Version::HTTP_2 {
+        // The library closes the connection: without a word of it, the client
+        // would lose its next request (RFC 9112 section 9.6).
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
     if let Some(cors) = cors {
         cors.add_to(response.headers_mut());
     }
@@ -93,7 +103,7 @@ pub async fn serve(
 async fn answer(
     exchange: &mut Exchange,
     connection: &Arc<ConnectionInfo>,
-    parts: Parts,
+    mut parts: Parts,
     body: &mut Option<Incoming>,
     cors: &mut Option<Cors>,
 ) -> Result<Reply, Refusal> {
@@ -120,6 +130,9 @@ async fn answer(
             };
             let principal = admission.admit(&parts.headers).await?;
             exchange.principal = Some(Arc::clone(&principal));
+            if server.loopback_host.is_none() {
+                state_host(&mut parts.headers, &authority);
+            }
             let admitted = Admitted {
                 shared: Arc::clone(exchange.shared()),
                 server: Arc::clone(server),
@@ -179,6 +192,14 @@ fn record(exchange: Exchange, answered: Result<Reply, Refusal>) -> Response<Resp
             exchange.finish(response.status().as_u16(), reason, outcome);
             response
         }
+    }
+}
+
+/// A server that is to see the caller's host reads it from `Host`, where
+/// HTTP/2 does not put it.
+fn state_host(headers: &mut HeaderMap, authority: &str) {
+    if let (false, Ok(host)) = (headers.contains_key(HOST), HeaderValue::from_str(authority)) {
+        headers.insert(HOST, host);
     }
 }
 

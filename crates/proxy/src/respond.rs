@@ -77,11 +77,16 @@ pub(crate) async fn respond(
             (answering.stream(body)?, "streaming")
         }
         Some(ContentType::Json) if answering.expected.filtered => {
-            (answering.filtered(body).await?, "answered")
+            let must_be_message = parts.status.is_success() && !answering.expected.closes_session;
+            (answering.filtered(body, must_be_message).await?, "answered")
         }
         Some(ContentType::Json) => (answering.capped(body)?, "answered"),
         _ if parts.status.is_success() && !body.is_end_stream() => {
             return Err(Refusal::UpstreamAnswer("upstream_content_type"));
+        }
+        // What cannot be filtered might name what the caller may not see.
+        _ if answering.expected.filtered && answering.expected.task_of.is_none() => {
+            (ResponseBody::empty().holding(answering.held), "answered")
         }
         // The body of an error may be plain text; nobody acts on it.
         _ => (answering.capped(body)?, "answered"),
@@ -170,7 +175,7 @@ impl Answering {
                 .claims()
                 .map(|claims| token_end(claims.expires_at, limits.token_leeway, now)),
         };
-        let generation = generation(&admitted.shared);
+        let generation = generation(&admitted.shared, runtime);
         let may_go_on = still_allowed(&admitted, watching);
         let stream = EventStream::new(body, check, times, may_go_on, generation)
             .noting_tasks(viewer.tasks_of(expected.task_of));
@@ -178,7 +183,14 @@ impl Answering {
     }
 
     /// A JSON answer that is read whole, and cut down to what may be seen.
-    async fn filtered(self, body: UpstreamBody) -> Result<ResponseBody, Refusal> {
+    ///
+    /// An error or the end of a session may come with JSON that is no message;
+    /// its status says enough, and nothing of it is passed on.
+    async fn filtered(
+        self,
+        body: UpstreamBody,
+        must_be_message: bool,
+    ) -> Result<ResponseBody, Refusal> {
         let Self {
             admitted,
             expected,
@@ -190,6 +202,7 @@ impl Answering {
         let bounds = CollectLimits {
             max: limits.max_response_bytes,
             idle: limits.request_timeout,
+            total: limits.request_timeout,
             budget: limits.max_buffered_bytes,
         };
         let reading = collect(body, bounds, &admitted.shared.buffered);
@@ -205,12 +218,16 @@ impl Answering {
         let viewer = Viewer::of(&admitted);
         let mut out = Vec::with_capacity(collected.bytes.len());
         let scan = admitted.runtime.scan_limits();
-        let filtered = filter_json(&collected.bytes, scan, &mut out, &mut *viewer.keep()).map_err(
-            |error| {
+        let filtered = match filter_json(&collected.bytes, scan, &mut out, &mut *viewer.keep()) {
+            Ok(filtered) => filtered,
+            Err(_no_message) if !must_be_message => {
+                return Ok(ResponseBody::empty().holding(held));
+            }
+            Err(error) => {
                 tracing::warn!(server = %admitted.server.name, %error, "answer not passed on");
-                Refusal::UpstreamAnswer("upstream_message")
-            },
-        )?;
+                return Err(Refusal::UpstreamAnswer("upstream_message"));
+            }
+        };
         if let Some(task) = filtered.created_task {
             (viewer.tasks_of(expected.task_of))(&task);
         }

@@ -21,6 +21,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::BodyError;
+use crate::runtime::Runtime;
+use crate::shared::Shared;
 use crate::upstream::connection::UpstreamBody;
 
 /// Decides about one item of a list.
@@ -83,6 +85,8 @@ impl EventStream {
         generation: watch::Receiver<u64>,
     ) -> Self {
         let now = Instant::now();
+        let first = now + times.keep_alive.min(times.idle);
+        let first = times.token_ends.map_or(first, |end| end.min(first));
         Self {
             upstream,
             check,
@@ -90,7 +94,7 @@ impl EventStream {
             times,
             still_allowed,
             changed: changed(generation),
-            timer: Box::pin(tokio::time::sleep_until(now + times.keep_alive)),
+            timer: Box::pin(tokio::time::sleep_until(first)),
             last_data: now,
             last_sent: now,
             between_events: Boundary::default(),
@@ -342,20 +346,40 @@ impl Body for CappedBody {
 
 /// The instant at which a token ends, on the timers' clock.
 pub(crate) fn token_end(expires_at: i64, leeway: Duration, now_unix: i64) -> Instant {
-    let left = u64::try_from(expires_at.saturating_sub(now_unix)).unwrap_or(0);
-    Instant::now() + Duration::from_secs(left) + leeway
+    // A token may already live on its leeway alone.
+    let leeway = i64::try_from(leeway.as_millis()).unwrap_or(i64::MAX);
+    let left = expires_at.saturating_sub(now_unix).saturating_mul(1000);
+    let left = u64::try_from(left.saturating_add(leeway)).unwrap_or(0);
+    Instant::now() + Duration::from_millis(left)
 }
 
-/// Shares the generation channel of the sidecar.
-pub(crate) fn generation(shared: &Arc<crate::shared::Shared>) -> watch::Receiver<u64> {
+/// Tells of configurations that come after `began`, with which the request was
+/// decided. One that came while the server was thinking counts as well.
+pub(crate) fn generation(shared: &Shared, began: &Arc<Runtime>) -> watch::Receiver<u64> {
     let mut receiver = shared.generation.subscribe();
-    receiver.mark_unchanged();
+    let in_force = shared.runtime.load();
+    if !in_force.as_ref().is_some_and(|now| Arc::ptr_eq(now, began)) {
+        receiver.mark_changed();
+    }
     receiver
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_when_no_request_with_its_token_would_begin() {
+        let ends_in = |expires_at: i64| {
+            let end = token_end(expires_at, Duration::from_secs(30), 1000);
+            end.duration_since(Instant::now()).as_secs()
+        };
+        assert_eq!(ends_in(1010), 40);
+        assert_eq!(ends_in(1000), 30);
+        assert_eq!(ends_in(975), 5);
+        assert_eq!(ends_in(970), 0);
+        assert_eq!(ends_in(i64::MIN), 0);
+    }
 
     #[test]
     fn a_comment_fits_only_between_events() {

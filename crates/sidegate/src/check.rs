@@ -42,6 +42,7 @@ fn examine(args: &CheckArgs) -> Report {
     };
     let options = Options {
         allow_loopback: true,
+        built_in_ca: false,
         trust_domain: args.source.trust_domain.clone(),
     };
     let names = gateways(&documents);

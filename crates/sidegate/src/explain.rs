@@ -91,6 +91,7 @@ fn load(args: &ExplainArgs) -> anyhow::Result<SidecarConfig> {
         read_all(&args.source.files).map_err(|violations| anyhow::anyhow!("{violations}"))?;
     let options = Options {
         allow_loopback: true,
+        built_in_ca: false,
         trust_domain: args.source.trust_domain.clone(),
     };
     let validated = validate(&documents, args.gateway.as_deref(), &options)

@@ -80,7 +80,10 @@ async fn serve(args: RunArgs) -> anyhow::Result<()> {
         trust_domain: args.trust_domain,
     };
     let following = tokio::select! {
-        following = Box::pin(run_from_files(options, source)) => following?,
+        following = Box::pin(run_from_files(options, source)) => {
+            // Its text names its causes already.
+            following.map_err(|error| anyhow::anyhow!("{error}"))?
+        }
         () = signals.next() => return Ok(()),
     };
     until_stopped(&following, &mut signals).await;

@@ -24,6 +24,10 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
 }
 
 fn push_escaped(out: &mut Vec<u8>, text: &str) {
+    if is_plain(text) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
     let is_special = |c: char| matches!(c, '"' | '\\') || is_unsafe(c);
     for_each_special(text, is_special, out, |out, c| match c {
         '"' => out.extend_from_slice(b"\\\""),
@@ -33,6 +37,18 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
         '\t' => out.extend_from_slice(b"\\t"),
         _ => push_unicode_escape(out, c),
     });
+}
+
+/// Whether nothing in `text` is escaped, as in nearly every text. Blocks are
+/// looked at whole, which the compiler turns into vector instructions.
+fn is_plain(text: &str) -> bool {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\');
+    let mut blocks = text.as_bytes().chunks(32);
+    blocks.all(|block| {
+        block
+            .iter()
+            .fold(true, |plain, byte| plain & is_plain(byte))
+    })
 }
 
 /// Writes a JSON text that is known to be valid, with the same value, on one

@@ -5,6 +5,7 @@ mod key_server;
 mod token;
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
@@ -38,7 +39,8 @@ pub struct TestIssuer {
     rsa: SigningKey,
     p256: SigningKey,
     ed25519: SigningKey,
-    unpublished: SigningKey,
+    /// Made when it is first used: few tests need it.
+    unpublished: OnceLock<SigningKey>,
     server: KeyServer,
 }
 
@@ -56,7 +58,7 @@ impl TestIssuer {
             rsa: SigningKey::rsa().expect("a key"),
             p256: SigningKey::p256().expect("a key"),
             ed25519: SigningKey::ed25519().expect("a key"),
-            unpublished: SigningKey::rsa().expect("a key"),
+            unpublished: OnceLock::new(),
             server,
         };
         issuer.serve(Serving::Keys(issuer.jwks()));
@@ -140,7 +142,11 @@ impl TestIssuer {
             Key::Rsa => self.rsa.sign(input.as_bytes()).expect("signs"),
             Key::P256 => self.p256.sign(input.as_bytes()).expect("signs"),
             Key::Ed25519 => self.ed25519.sign(input.as_bytes()).expect("signs"),
-            Key::Unpublished => self.unpublished.sign(input.as_bytes()).expect("signs"),
+            Key::Unpublished => {
+                let key = || SigningKey::rsa().expect("a key");
+                let key = self.unpublished.get_or_init(key);
+                key.sign(input.as_bytes()).expect("signs")
+            }
             Key::PublicAsSecret => {
                 let secret = self.rsa.public_pem().expect("a key");
                 let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());

@@ -12,6 +12,7 @@
     reason = "only tests use this crate; a broken assumption shall end them"
 )]
 
+pub mod apiserver;
 pub mod certificates;
 pub mod client;
 pub mod issuer;

@@ -49,7 +49,10 @@ impl AnswerReader {
             self.head = head(self.buffer.get(..self.filled).unwrap_or_default())?;
         }
         let Some(head) = self.head else {
-            ensure!(self.filled <= MAX_HEAD_BYTES, "the head of the answer does not end");
+            ensure!(
+                self.filled <= MAX_HEAD_BYTES,
+                "the head of the answer does not end"
+            );
             return Ok(false);
         };
         let whole = head.bytes + head.body_bytes;
@@ -75,7 +78,9 @@ fn head(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
     let text = std::str::from_utf8(bytes.get(..end).unwrap_or_default())?;
     let mut lines = text.split("\r\n");
     let line = lines.next().unwrap_or_default();
-    let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    let status = line
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok());
     let status = status.with_context(|| format!("`{line}` is no status line"))?;
     let mut body_bytes = None;
     for line in lines {
@@ -88,5 +93,9 @@ fn head(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
         }
     }
     let body_bytes = body_bytes.with_context(|| format!("status {status}: no content-length"))?;
-    Ok(Some(Head { status, bytes: end + 4, body_bytes }))
+    Ok(Some(Head {
+        status,
+        bytes: end + 4,
+        body_bytes,
+    }))
 }

@@ -76,7 +76,10 @@ pub(crate) async fn open_used(
 }
 
 async fn next(opening: &mut JoinSet<anyhow::Result<Connection>>) -> anyhow::Result<Connection> {
-    opening.join_next().await.context("nothing is being opened")??
+    opening
+        .join_next()
+        .await
+        .context("nothing is being opened")??
 }
 
 // === impl Connection ===
@@ -94,7 +97,10 @@ impl Connection {
                 Box::new(stream.context("TLS handshake")?)
             }
         };
-        Ok(Self { stream, reader: AnswerReader::default() })
+        Ok(Self {
+            stream,
+            reader: AnswerReader::default(),
+        })
     }
 
     /// Sends a request and reads its answer whole.
@@ -117,7 +123,10 @@ impl Connection {
 
     /// Gives memory back until the next exchange.
     fn without_buffer(self) -> Self {
-        Self { reader: AnswerReader::default(), ..self }
+        Self {
+            reader: AnswerReader::default(),
+            ..self
+        }
     }
 }
 

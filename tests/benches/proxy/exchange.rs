@@ -23,7 +23,10 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// A request that is answered with 200 and this body.
     pub(crate) fn new(request: &[u8], body: &[u8]) -> Self {
-        Self { request: Arc::from(request), body: Arc::from(body) }
+        Self {
+            request: Arc::from(request),
+            body: Arc::from(body),
+        }
     }
 
     /// Compares an answer with the right one, byte for byte.
@@ -40,7 +43,10 @@ impl Exchange {
             body.len(),
             self.body.len()
         );
-        ensure!(**body == *self.body, "the body has the right length and differs");
+        ensure!(
+            **body == *self.body,
+            "the body has the right length and differs"
+        );
         Ok(())
     }
 }
@@ -48,8 +54,13 @@ impl Exchange {
 /// The bytes of a request on an HTTP/1.1 connection.
 pub(crate) fn bytes(request: McpRequest) -> Vec<u8> {
     let (head, body) = http::Request::<bytes::Bytes>::from(request).into_parts();
-    let mut bytes = format!("{} {} HTTP/1.1\r\nhost: {HOST}\r\n", head.method, head.uri).into_bytes();
-    for (name, value) in head.headers.iter().filter(|(name, _)| *name != CONTENT_LENGTH) {
+    let mut bytes =
+        format!("{} {} HTTP/1.1\r\nhost: {HOST}\r\n", head.method, head.uri).into_bytes();
+    for (name, value) in head
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != CONTENT_LENGTH)
+    {
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");
         bytes.extend_from_slice(value.as_bytes());

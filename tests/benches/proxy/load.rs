@@ -49,7 +49,11 @@ pub(crate) async fn round(
     let used = cpu(process)? - before;
     #[expect(clippy::cast_precision_loss, reason = "far under 2^52")]
     let answered = outcome.answered.max(1) as f64;
-    Ok(Round { outcome, rate: answered / seconds, cpu_micros: used * 1e6 / answered })
+    Ok(Round {
+        outcome,
+        rate: answered / seconds,
+        cpu_micros: used * 1e6 / answered,
+    })
 }
 
 fn cpu(process: &Process) -> anyhow::Result<f64> {
@@ -105,7 +109,11 @@ async fn on_one_connection(
 impl Outcome {
     /// Adds what came of another load.
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { answered, failed, fault } = other;
+        let Self {
+            answered,
+            failed,
+            fault,
+        } = other;
         self.answered += answered;
         self.failed += failed;
         if self.fault.is_none() {

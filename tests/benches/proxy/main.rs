@@ -26,7 +26,8 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::measure::Settings;
 use crate::report::Report;
@@ -46,8 +47,12 @@ fn main() -> ExitCode {
     let ended = match arguments.as_slice() {
         [upstream::COMMAND] => upstream::run().map(|()| true),
         [bare::COMMAND, rest @ ..] => bare::run(rest).map(|()| true),
-        // What cargo passes to a benchmark.
-        _ => bench(),
+        // What `cargo bench` passes, and what `cargo test` does not.
+        ["--bench", ..] => bench(),
+        _ => {
+            say("this only measures: `make bench` runs it");
+            Ok(true)
+        }
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
@@ -68,11 +73,21 @@ fn bench() -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let report = runtime.block_on(Box::pin(async {
-        let stage = Stage::set().await?;
-        measure::all(&stage, &settings).await
-    }))?;
+    let report = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        // Dropping what is under way ends the processes that it started. An
+        // interrupt from the keyboard reaches them without help.
+        tokio::select! {
+            report = Box::pin(measured(&settings)) => report,
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    })?;
     conclude(&report)
+}
+
+async fn measured(settings: &Settings) -> anyhow::Result<Report> {
+    let stage = Stage::set().await?;
+    measure::all(&stage, settings).await
 }
 
 fn conclude(report: &Report) -> anyhow::Result<bool> {
@@ -81,7 +96,10 @@ fn conclude(report: &Report) -> anyhow::Result<bool> {
     std::fs::write(dir.join("proxy.md"), report.markdown())?;
     std::fs::write(dir.join("proxy.json"), report.json())?;
     say(report.markdown());
-    say(format_args!("written to {}", dir.join("proxy.md").display()));
+    say(format_args!(
+        "written to {}",
+        dir.join("proxy.md").display()
+    ));
     let slow = report
         .throughput()
         .is_none_or(|ratio| ratio < LEAST_THROUGHPUT);
@@ -91,7 +109,10 @@ fn conclude(report: &Report) -> anyhow::Result<bool> {
         ));
     }
     if report.failed() > 0 {
-        say(format_args!("failed: {} requests went wrong", report.failed()));
+        say(format_args!(
+            "failed: {} requests went wrong",
+            report.failed()
+        ));
     }
     Ok(!slow && report.failed() == 0)
 }

@@ -58,12 +58,18 @@ fn all_threads(
         let threads: Vec<_> = (0..THREADS)
             .map(|index| {
                 let first = begin + between * index;
-                let pace = Pace { first, between: between * THREADS, end: begin + length };
+                let pace = Pace {
+                    first,
+                    between: between * THREADS,
+                    end: begin + length,
+                };
                 scope.spawn(move || pace.keep(target, exchange))
             })
             .collect();
         for thread in threads {
-            let paced = thread.join().map_err(|_panic| anyhow::anyhow!("a thread panicked"))?;
+            let paced = thread
+                .join()
+                .map_err(|_panic| anyhow::anyhow!("a thread panicked"))?;
             all.outcome.add(paced.outcome);
             all.latencies.extend(paced.latencies);
         }

@@ -19,6 +19,14 @@ pub(crate) struct Process {
     child: Child,
 }
 
+/// Memory of a process that is not swapped out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) all_mib: f64,
+    /// Without the program's file and libraries, which processes share.
+    pub(crate) own_mib: f64,
+}
+
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
     // target/release/deps/proxy-hash
@@ -30,11 +38,47 @@ pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
 /// Files that this process may have open.
 pub(crate) fn max_open_files() -> anyhow::Result<usize> {
     let limits = read_proc(Path::new("/proc/self/limits"))?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().next());
     let soft = soft.context("no `Max open files` in /proc/self/limits")?;
     // `unlimited` is enough as well.
     Ok(soft.parse().unwrap_or(usize::MAX))
+}
+
+/// CPU time that anything on this machine has used so far, and that other
+/// machines on the same hardware have taken from it.
+pub(crate) fn machine_cpu() -> anyhow::Result<Duration> {
+    let stat = read_proc(Path::new("/proc/stat"))?;
+    let line = stat
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("cpu "));
+    let fields = line.context("an odd /proc/stat")?.split_whitespace();
+    let mut ticks = 0;
+    for (index, field) in fields.take(8).enumerate() {
+        // Idle, and idle while a disk is busy.
+        if index != 3 && index != 4 {
+            ticks += field.parse::<u32>()?;
+        }
+    }
+    Ok(TICK * ticks)
+}
+
+/// CPU time of this process so far.
+pub(crate) fn own_cpu() -> anyhow::Result<Duration> {
+    cpu_in(Path::new("/proc/self/stat"))
+}
+
+fn cpu_in(stat: &Path) -> anyhow::Result<Duration> {
+    let stat = read_proc(stat)?;
+    // The name before may hold anything, also parentheses.
+    let (_name, fields) = stat.rsplit_once(')').context("an odd /proc/PID/stat")?;
+    let mut times = fields.split_whitespace().skip(11);
+    let mut ticks =
+        || -> anyhow::Result<u32> { Ok(times.next().context("a short /proc/PID/stat")?.parse()?) };
+    Ok(TICK * (ticks()? + ticks()?))
 }
 
 // === impl Process ===
@@ -78,30 +122,32 @@ impl Process {
     /// Fails when it has ended, with what it said.
     pub(crate) fn check_alive(&mut self, log: &Path) -> anyhow::Result<()> {
         if let Some(ended) = self.child.try_wait()? {
-            bail!("the process ended ({ended}): {}", std::fs::read_to_string(log)?);
+            bail!(
+                "the process ended ({ended}): {}",
+                std::fs::read_to_string(log)?
+            );
         }
         Ok(())
     }
 
     /// The CPU time that it has used so far, in user and system mode.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = read_proc(&self.proc("stat"))?;
-        // The name before may hold anything, also parentheses.
-        let (_name, fields) = stat.rsplit_once(')').context("an odd /proc/PID/stat")?;
-        let mut times = fields.split_whitespace().skip(11);
-        let mut ticks = || -> anyhow::Result<u32> {
-            Ok(times.next().context("a short /proc/PID/stat")?.parse()?)
-        };
-        Ok(TICK * (ticks()? + ticks()?))
+        cpu_in(&self.proc("stat"))
     }
 
-    /// Its resident memory, in MiB.
-    pub(crate) fn resident_mib(&self) -> anyhow::Result<f64> {
+    /// Its resident memory.
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         let status = read_proc(&self.proc("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
-        let kib: f64 = kib.context("no VmRSS in /proc/PID/status")?.trim().parse()?;
-        Ok(kib / 1024.0)
+        let mib = |name: &str| -> anyhow::Result<f64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
+            let kib = kib.with_context(|| format!("no {name} in /proc/PID/status"))?;
+            Ok(kib.trim().parse::<f64>()? / 1024.0)
+        };
+        Ok(Memory {
+            all_mib: mib("VmRSS:")?,
+            own_mib: mib("RssAnon:")?,
+        })
     }
 
     /// Asks it to stop and waits until it did.

@@ -42,7 +42,8 @@ pub(crate) enum Transport {
 pub(crate) struct Stage {
     issuer: TestIssuer,
     certificates: Certificates,
-    _upstream: Process,
+    /// The server behind.
+    pub(crate) server: Process,
     upstream: SocketAddr,
     dir: TempDir,
 }
@@ -73,27 +74,43 @@ impl Stage {
         let dir = tempfile::tempdir()?;
         let issuer = TestIssuer::start().await;
         let certificates = Certificates::write(dir.path())?;
-        let (process, upstream) = Process::start_self(&[COMMAND])?;
-        Ok(Self { issuer, certificates, _upstream: process, upstream, dir })
+        let (server, upstream) = Process::start_self(&[COMMAND])?;
+        Ok(Self {
+            issuer,
+            certificates,
+            server,
+            upstream,
+            dir,
+        })
     }
 
     /// A call of the tool whose rule looks at its arguments, of this many
     /// bytes of body.
     pub(crate) fn call(&self, body_bytes: usize) -> anyhow::Result<Vec<u8>> {
         let message = |text: &str| {
-            call("create_ticket", json!({"priority": "normal", "customer": "C-1042", "text": text}))
+            call(
+                "create_ticket",
+                json!({"priority": "normal", "customer": "C-1042", "text": text}),
+            )
         };
         let length = |message: McpRequest| message.request().body().len();
         let rest = body_bytes.checked_sub(length(message("")));
         let text = text(rest.context("the body is too short for a call")?);
         let message = message(&text);
-        ensure!(length(message.clone()) == body_bytes, "the body has another length");
+        ensure!(
+            length(message.clone()) == body_bytes,
+            "the body has another length"
+        );
         Ok(bytes(message.token(&self.token())))
     }
 
     /// A request for the short list, or for the long one.
     pub(crate) fn list(&self, long: bool) -> Vec<u8> {
-        let params = if long { json!({"cursor": MANY_CURSOR}) } else { json!({}) };
+        let params = if long {
+            json!({"cursor": MANY_CURSOR})
+        } else {
+            json!({})
+        };
         bytes(modern("tools/list", params).token(&self.token()))
     }
 
@@ -111,7 +128,13 @@ impl Stage {
             arguments.push(&dir);
         }
         let (process, address) = Process::start_self(&arguments)?;
-        Ok(Proxy { process, target: Target { address, tls: self.client(transport) } })
+        Ok(Proxy {
+            process,
+            target: Target {
+                address,
+                tls: self.client(transport),
+            },
+        })
     }
 
     /// Starts a sidecar and waits until it is ready.
@@ -124,7 +147,8 @@ impl Stage {
             secret: (transport == Transport::Mutual).then(|| self.certificates.secret()),
         };
         fs::create_dir(dir.join("config"))?;
-        let [traffic, health] = free_ports().map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)));
+        let [traffic, health] =
+            free_ports().map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)));
         write_gateway(&dir, &gateway.document(Variant::Usual))?;
         let begun = Instant::now();
         let arguments = [
@@ -142,12 +166,28 @@ impl Stage {
         let mut process = Process::start(&binary("sidegate"), &arguments, &out.0, &out.1)?;
         while ask(health, "/readyz").await.is_err() {
             process.check_alive(&out.1)?;
-            ensure!(begun.elapsed() < PATIENCE, "not ready: {}", fs::read_to_string(&out.1)?);
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "not ready: {}",
+                fs::read_to_string(&out.1)?
+            );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let ready_after = begun.elapsed();
-        let proxy = Proxy { process, target: Target { address: traffic, tls: self.client(transport) } };
-        Ok(Sidegate { proxy, ready_after, health, dir, gateway })
+        let proxy = Proxy {
+            process,
+            target: Target {
+                address: traffic,
+                tls: self.client(transport),
+            },
+        };
+        Ok(Sidegate {
+            proxy,
+            ready_after,
+            health,
+            dir,
+            gateway,
+        })
     }
 
     fn client(&self, transport: Transport) -> Option<Arc<ClientConfig>> {
@@ -166,7 +206,9 @@ impl Sidegate {
     /// A time series of its metrics, 0 when it is not there.
     pub(crate) async fn metric(&self, series: &str) -> anyhow::Result<u64> {
         let text = ask(self.health, "/metrics").await?;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(Ok(0), |value| Ok(value.parse()?))
     }
 

@@ -135,7 +135,11 @@ pub(crate) fn call_answer() -> String {
 
 /// The name of a tool in the lists: every other one reads.
 pub(crate) fn tool_name(index: usize) -> String {
-    let verb = if index.is_multiple_of(2) { "get" } else { "set" };
+    let verb = if index.is_multiple_of(2) {
+        "get"
+    } else {
+        "set"
+    };
     format!("{verb}_{index:04}")
 }
 

@@ -109,7 +109,7 @@ pub struct Rule {
     /// A condition in CEL over args, claims, scopes, principal, tool, server,
     /// model and method. If it cannot be evaluated, an Allow does not match
     /// and a Deny does.
-    #[cfg_attr(feature = "crd", schemars(length(min = 1, max = 4096)))]
+    #[cfg_attr(feature = "crd", schemars(length(min = 1, max = 2048)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
 }

@@ -23,8 +23,8 @@ pub struct Server {
     /// else the first.
     #[cfg_attr(feature = "crd", schemars(schema_with = "crate::schema::resources"))]
     pub resources: Vec<String>,
-    /// Host values that are accepted. Empty: the hosts of resources and those
-    /// of the pod's Services.
+    /// Host values that are accepted beside the hosts of resources and those of
+    /// the pod's Services.
     #[cfg_attr(feature = "crd", schemars(schema_with = "crate::schema::hosts"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
@@ -97,6 +97,7 @@ pub enum Exposure {
 /// server. Values that callers send under these names are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crd", schemars(extend("x-kubernetes-validations" = crate::schema::identity_headers_rules())))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IdentityHeaders {
     /// Header for the token's subject.

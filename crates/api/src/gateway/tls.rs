@@ -5,6 +5,7 @@ use crate::reference::CertificateRef;
 /// How callers connect.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crd", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crd", schemars(extend("x-kubernetes-validations" = crate::schema::tls_rules())))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tls {
     /// Mutual: TLS, and callers need a certificate of the CA. Server: TLS, and

@@ -6,7 +6,11 @@
 
 use serde_json::{Value, json};
 
-use crate::names::RESERVED_PORTS;
+use crate::names::{RESERVED_PORTS, TAKEN_HEADER_PREFIXES, TAKEN_HEADERS};
+
+/// Methods that are decided by what they name; those of tasks as well.
+const NAMING_METHODS: &str = "'tools/call', 'prompts/get', 'resources/read', 'resources/subscribe', \
+     'resources/unsubscribe', 'subscriptions/listen', 'completion/complete'";
 
 /// `x-kubernetes-validations` of pairs of a rule and its message.
 fn validations(rules: &[(&str, &str)]) -> Value {
@@ -57,6 +61,18 @@ pub(crate) fn gateway_rules() -> Value {
             "!has(self.servers) || !has(self.remoteServers) || self.remoteServers.all(r, \
              self.servers.all(s, r.name != s.name))",
             "names are used once: remoteServers must not have a name of servers",
+        ),
+        (
+            "!has(self.servers) || self.servers.all(s, self.servers.all(t, s.name == t.name \
+             || s.resources.all(r, !(r in t.resources))))",
+            "a token for a resource must not open two servers: give each its own resources",
+        ),
+        (
+            "self.tls.mode == 'Plaintext' || !has(self.servers) || self.servers.all(s, \
+             s.resources.all(r, !r.startsWith('http://') \
+             || r.matches('^http://(localhost|127[.][0-9.]+|\\\\[::1\\\\])([:/]|$)')))",
+            "callers connect by TLS, so resources must begin with https:// \
+             (http:// for loopback hosts only)",
         ),
     ])
 }
@@ -113,6 +129,18 @@ pub(crate) fn rule_rules() -> Value {
             "self.effect == 'Deny' || !has(self.methods) \
              || self.methods.all(m, !m.endsWith('*'))",
             "an Allow rule names methods exactly: write each one without *",
+        ),
+        (
+            &format!(
+                "self.effect == 'Deny' || !has(self.methods) || self.methods.all(m, \
+                 !(m in [{NAMING_METHODS}]) && !m.startsWith('tasks/'))"
+            ),
+            "an Allow rule names tools, prompts and resources in the fields of that name, and \
+             not the methods that use them",
+        ),
+        (
+            "!has(self.servers) || !has(self.models)",
+            "models are not behind a server: put them into a rule without servers",
         ),
     ])
 }
@@ -194,9 +222,119 @@ pub(super) fn port_rules() -> Value {
     )])
 }
 
-pub(super) fn url_rules(pattern: &str, message: &str) -> Value {
+/// A text in CEL.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+pub(super) fn text_rules(rules: &[(String, &str)]) -> Value {
+    let pairs: Vec<_> = rules
+        .iter()
+        .map(|(rule, message)| (rule.as_str(), *message))
+        .collect();
+    validations(&pairs)
+}
+
+pub(crate) fn tls_rules() -> Value {
     validations(&[(
-        &format!("self.matches('{}')", pattern.replace('\\', "\\\\")),
-        message,
+        "self.mode != 'Plaintext' || !has(self.certificateRef)",
+        "mode Plaintext has no certificate: remove certificateRef, or choose another mode",
     )])
+}
+
+pub(super) fn resource_list_rules() -> Value {
+    validations(&[(
+        "self.all(r, self.exists_one(t, t == r))",
+        "names a resource twice: remove one",
+    )])
+}
+
+pub(super) fn label_key_rules(pattern: &str) -> Value {
+    validations(&[(
+        &format!("self.all(key, key.matches({}))", quoted(pattern)),
+        "a label's key has up to 63 letters, digits, -, _ and ., and perhaps a prefix and /",
+    )])
+}
+
+/// The values of a map are checked by their patterns, its keys only here.
+pub(super) fn scope_name_rules(pattern: &str) -> Value {
+    validations(&[(
+        &format!("self.all(scope, scope.matches({}))", quoted(pattern)),
+        "a scope has printable ASCII characters without space, quotation mark and backslash",
+    )])
+}
+
+pub(super) fn taken_header_rule() -> (String, &'static str) {
+    let taken = format!(
+        "(?i)^(({})$|{})",
+        TAKEN_HEADERS.join("|"),
+        TAKEN_HEADER_PREFIXES.join("|")
+    );
+    (
+        format!("!self.matches({})", quoted(&taken)),
+        "has a meaning already: use a header of your own, such as X-User",
+    )
+}
+
+pub(crate) fn identity_headers_rules() -> Value {
+    let names = ["subject", "issuer", "clientId", "scopes", "spiffeId"]
+        .map(|it| format!("has(self.{it}) ? self.{it}.lowerAscii() : ''"))
+        .join(", ");
+    validations(&[(
+        &format!("[{names}].all(name, name == '' || [{names}].exists_one(it, it == name))"),
+        "every header carries one fact: give each its own name, also without regard to case",
+    )])
+}
+
+/// The same bounds as `sidegate check` has.
+pub(crate) fn time_rules(least: Option<&str>, most: &str) -> Value {
+    let below = format!("duration(self) <= duration('{most}')");
+    match least {
+        None => validations(&[(&below, &format!("must be from 0s to {most}; it may be 0s"))]),
+        Some(least) => validations(&[(
+            &format!("duration(self) >= duration('{least}') && {below}"),
+            &format!("must be from {least} to {most}"),
+        )]),
+    }
+}
+
+/// Limits that would make one another void. A limit that is not set has its
+/// default, or follows the one that bounds it.
+pub(crate) fn limits_rules() -> Value {
+    validations(&[
+        (
+            "!has(self.maxBodyBytes) || self.maxBodyBytes \
+             <= (has(self.maxBufferedBytes) ? self.maxBufferedBytes : 67108864)",
+            "maxBodyBytes must not be above maxBufferedBytes (64 MiB unless set), \
+             or such a body could never be read",
+        ),
+        (
+            "!has(self.maxHeaderValueBytes) || self.maxHeaderValueBytes \
+             <= (has(self.maxHeaderBytes) ? self.maxHeaderBytes : 32768)",
+            "maxHeaderValueBytes must not be above maxHeaderBytes (32 KiB unless set)",
+        ),
+        (
+            "!has(self.maxTokenBytes) || self.maxTokenBytes <= (has(self.maxHeaderValueBytes) \
+             ? self.maxHeaderValueBytes : (has(self.maxHeaderBytes) && self.maxHeaderBytes < 8192 \
+             ? self.maxHeaderBytes : 8192))",
+            "maxTokenBytes must not be above maxHeaderValueBytes (8 KiB unless set): \
+             tokens come in a header",
+        ),
+        (
+            "!has(self.maxSessionsPerPrincipal) || self.maxSessionsPerPrincipal \
+             <= (has(self.maxSessions) ? self.maxSessions : 10000)",
+            "maxSessionsPerPrincipal must not be above maxSessions (10000 unless set)",
+        ),
+        (
+            "!has(self.streamKeepAlive) || duration(self.streamKeepAlive) \
+             < duration(has(self.streamIdleTimeout) ? self.streamIdleTimeout : '5m')",
+            "streamKeepAlive must be below streamIdleTimeout (5m unless set)",
+        ),
+        (
+            "duration(has(self.jwksRefreshInterval) ? self.jwksRefreshInterval : '5m') \
+             < duration(has(self.jwksStaleAfter) ? self.jwksStaleAfter : '1h')",
+            "jwksStaleAfter (1h unless set) must be above jwksRefreshInterval (5m unless set), \
+             or keys would be given up before they are fetched again",
+        ),
+    ])
 }

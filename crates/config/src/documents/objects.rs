@@ -219,6 +219,9 @@ impl Identity {
                 );
             }
         }
+        for (field, message) in metadata_texts(metadata) {
+            refuse(&field, message);
+        }
         let namespace = match metadata.get("namespace").map(|node| &node.content) {
             None => Some("default".to_owned()),
             Some(Content::Text(text)) if names::is_dns_label(text) => Some(text.clone()),
@@ -246,6 +249,39 @@ impl Identity {
             root,
         })
     }
+}
+
+/// What is wrong with labels and annotations. They are for others, but the API
+/// server reads them.
+fn metadata_texts(metadata: &Node) -> Vec<(String, &'static str)> {
+    let mut wrong = Vec::new();
+    for field in ["labels", "annotations"] {
+        let Some(node) = metadata.get(field) else {
+            continue;
+        };
+        let path = format!("metadata.{field}");
+        if !matches!(node.content, Content::Map(_) | Content::Null) {
+            wrong.push((path.clone(), "must map keys to texts"));
+        }
+        for entry in node.entries() {
+            let path = path::key(&path, &entry.key);
+            let is_key = match field {
+                "labels" => names::is_label_key(&entry.key),
+                _ => names::is_label_key(&entry.key.to_ascii_lowercase()),
+            };
+            if !is_key {
+                wrong.push((path.clone(), names::LABEL_KEY));
+            }
+            match entry.value.text() {
+                None => wrong.push((path, "must be text: quote it")),
+                Some(text) if field == "labels" && !names::is_label_value(text) => {
+                    wrong.push((path, names::LABEL_VALUE));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    wrong
 }
 
 // === impl Object ===

@@ -232,7 +232,7 @@ proptest! {
         let text = format!("{before}{with}{after}");
         if let Ok(documents) = parse("f", &text) {
             for gateway in &documents.gateways {
-                let options = crate::Options { allow_loopback: true, trust_domain: "td".to_owned() };
+                let options = crate::Options { allow_loopback: true, built_in_ca: false, trust_domain: "td".to_owned() };
                 let name = format!("{}/{}", gateway.namespace, gateway.name);
                 let _ = crate::validate(&documents, Some(&name), &options);
             }

@@ -1,6 +1,10 @@
 //! JSON to the types of an object, with the path of what does not fit.
 
-use serde::de::DeserializeOwned;
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{
+    DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor,
+};
+use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
 /// Something that does not fit the type.
@@ -21,7 +25,7 @@ const MAX_MISFITS: usize = 20;
 pub(super) fn read<T: DeserializeOwned>(mut value: Value, root: &str) -> Result<T, Vec<Misfit>> {
     let mut misfits = Vec::new();
     loop {
-        let error = match serde_path_to_error::deserialize::<_, T>(&value) {
+        let error = match serde_path_to_error::deserialize::<_, T>(Reader(&value)) {
             Ok(read) if misfits.is_empty() => return Ok(read),
             Ok(_) => return Err(misfits),
             Err(error) => error,
@@ -37,6 +41,11 @@ pub(super) fn read<T: DeserializeOwned>(mut value: Value, root: &str) -> Result<
         }
     }
 }
+
+/// Reads JSON, but no list as an object: serde would take its values for the
+/// object's fields, in their order.
+#[derive(Debug, Clone, Copy)]
+struct Reader<'a>(&'a Value);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
@@ -119,6 +128,78 @@ fn remove(value: &mut Value, steps: &[Step], field: &str) -> bool {
         .is_some_and(|object| object.remove(field).is_some())
 }
 
+// === impl Reader ===
+
+impl<'de> IntoDeserializer<'de, serde_json::Error> for Reader<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Reader<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0 {
+            Value::Array(items) => {
+                visitor.visit_seq(SeqDeserializer::new(items.iter().map(Reader)))
+            }
+            Value::Object(fields) => {
+                let fields = fields
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), Reader(value)));
+                visitor.visit_map(MapDeserializer::new(fields))
+            }
+            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                scalar.deserialize_any(visitor)
+            }
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        if self.0.is_array() {
+            return Err(Self::Error::invalid_type(Unexpected::Seq, &visitor));
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        if self.0.is_null() {
+            return visitor.visit_none();
+        }
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.deserialize_enum(name, variants, visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        unit unit_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -171,6 +252,12 @@ mod tests {
         assert_eq!(paths(json!({"inner": [{}]})), ["spec.inner[0]"]);
         let value = json!({"a": 1, "inner": [{"port": null}]});
         assert_eq!(paths(value), ["spec.a", "spec.inner[0].port"]);
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        assert_eq!(paths(json!([[]])), ["spec"]);
+        assert_eq!(paths(json!({"inner": [[1]]})), ["spec.inner[0]"]);
     }
 
     #[test]

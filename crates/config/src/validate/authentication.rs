@@ -8,6 +8,7 @@ use sidegate_policy::scope::Scope;
 use super::uris::Http;
 use super::{Bounds, Check, jwks, pem, uris};
 use crate::sidecar_config::{AuthenticationConfig, IssuerConfig, KeysConfig, Limits};
+use crate::violations::Cause;
 
 const MAX_ISSUERS: usize = 8;
 /// An inline key set is part of the resource, which has a bound of its own.
@@ -35,13 +36,7 @@ pub(super) fn check(check: &mut Check<'_>, limits: &Limits) -> AuthenticationCon
         let message = "false leaves only the caller's certificate: it needs tls.mode Mutual";
         check.refuse("spec.authentication.requireToken", message);
     }
-    if jwt.len() > MAX_ISSUERS {
-        let message = format!(
-            "has {} entries, and at most {MAX_ISSUERS} are allowed",
-            jwt.len()
-        );
-        check.refuse("spec.authentication.jwt", message);
-    }
+    check.at_most("spec.authentication.jwt", jwt.len(), MAX_ISSUERS);
     let mut seen = HashSet::new();
     let mut issuers = Vec::new();
     for (index, issuer) in jwt.iter().enumerate() {
@@ -105,7 +100,7 @@ fn check_issuer(
         scope_claims,
         &SCOPE_CLAIMS,
         |claim| {
-            if claim.contains(char::is_whitespace) {
+            if claim.contains(|letter: char| letter.is_ascii_whitespace()) {
                 return Err("must not have spaces".to_owned());
             }
             Ok(())
@@ -156,7 +151,8 @@ fn check_keys(
                 Some(reference) => {
                     let field = format!("{field}.caRef");
                     let bytes = check.config_map_value(&field, &reference.name, &reference.key)?;
-                    Some(check.refuse_err(&field, pem::certificates(&bytes))?)
+                    let read = pem::certificates(&bytes);
+                    Some(check.refuse_err_because(Cause::InvalidCertificate, &field, read)?)
                 }
             };
             url.map(|_| KeysConfig::Remote {
@@ -168,8 +164,8 @@ fn check_keys(
             let field = format!("{field}.configMapKeyRef");
             let bytes = check.config_map_value(&field, &reference.name, &reference.key)?;
             let text = String::from_utf8(bytes).map_err(|_| "is not text".to_owned());
-            let text = check.refuse_err(&field, text)?;
-            inline_keys(check, &field, text, limits)
+            let text = check.refuse_err_because(Cause::InvalidJwks, &field, text)?;
+            key_set(check, Cause::InvalidJwks, &field, text, limits)
         }
         (None, None, Some(inline)) => {
             let field = format!("{field}.inline");
@@ -177,7 +173,7 @@ fn check_keys(
                 let message = format!("must be at most {MAX_INLINE_CHARS} characters long");
                 check.refuse(&field, message);
             }
-            inline_keys(check, &field, inline.clone(), limits)
+            key_set(check, Cause::Invalid, &field, inline.clone(), limits)
         }
         (_, _, _) => {
             let message =
@@ -188,8 +184,9 @@ fn check_keys(
     }
 }
 
-fn inline_keys(
+fn key_set(
     check: &mut Check<'_>,
+    cause: Cause,
     field: &str,
     jwks: String,
     limits: &Limits,
@@ -199,9 +196,10 @@ fn inline_keys(
             "is larger than limits.jwksMaxBytes, {} bytes",
             limits.jwks_max_bytes
         );
-        check.refuse(field, message);
+        check.refuse_because(cause, field, message);
         return None;
     }
-    check.refuse_err(field, jwks::check(&jwks, limits.jwks_max_keys))?;
+    let checked = jwks::check(&jwks, limits.jwks_max_keys);
+    check.refuse_err_because(cause, field, checked)?;
     Some(KeysConfig::Inline { jwks })
 }

@@ -1,6 +1,6 @@
 //! `spec.authorization`: to a policy, and through its compiler.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sidegate_api::gateway::{Authorization, Effect, Mode, PrincipalMatch, Rule, TlsMode};
 use sidegate_policy::policy_config::{self, PolicyConfig, RuleConfig};
@@ -31,13 +31,7 @@ pub(super) fn check(check: &mut Check<'_>) -> PolicyConfig {
     if rules.is_empty() {
         check.warn(RULES, "there is no rule, so every call is denied");
     }
-    if rules.len() > MAX_RULES {
-        let message = format!(
-            "has {} entries, and at most {MAX_RULES} are allowed",
-            rules.len()
-        );
-        check.refuse(RULES, message);
-    }
+    check.at_most(RULES, rules.len(), MAX_RULES);
     if *mode == Mode::Audit {
         let message = "Audit: calls to MCP servers that no rule allows pass, and are marked";
         check.warn("spec.authorization.mode", message);
@@ -80,13 +74,7 @@ pub(super) fn check(check: &mut Check<'_>) -> PolicyConfig {
 
 /// The compiler stops at the first scope that is none; people fix all at once.
 fn check_hierarchy(check: &mut Check<'_>, hierarchy: &BTreeMap<String, Vec<String>>) {
-    if hierarchy.len() > MAX_HIERARCHY {
-        let message = format!(
-            "has {} entries, and at most {MAX_HIERARCHY} are allowed",
-            hierarchy.len()
-        );
-        check.refuse(HIERARCHY, message);
-    }
+    check.at_most(HIERARCHY, hierarchy.len(), MAX_HIERARCHY);
     let scope = |text: &str| {
         text.parse::<Scope>()
             .map(drop)
@@ -155,13 +143,7 @@ fn check_rule(check: &mut Check<'_>, field: &str, rule: &Rule) {
             "is empty and would match nobody: remove it, or describe somebody",
         );
     }
-    if principals.len() > MAX_PRINCIPALS {
-        let message = format!(
-            "has {} entries, and at most {MAX_PRINCIPALS} are allowed",
-            principals.len()
-        );
-        check.refuse(&field, message);
-    }
+    check.at_most(&field, principals.len(), MAX_PRINCIPALS);
     for (index, entry) in principals.iter().enumerate() {
         check_principal(check, &format!("{field}[{index}]"), entry);
     }
@@ -198,13 +180,19 @@ fn check_principal(check: &mut Check<'_>, field: &str, entry: &PrincipalMatch) {
             check_list(check, &format!("{field}.{list}"), texts, 64, chars);
         }
     }
+    for (list, texts) in [("subjects", subjects), ("clients", clients)] {
+        check_printable(check, &format!("{field}.{list}"), texts.iter().flatten());
+    }
+    check_workloads(check, field, service_accounts, spiffe_ids);
     if let Some(claims) = claims {
         let field = format!("{field}.claims");
         if claims.is_empty() || claims.len() > 16 {
             check.refuse(&field, "must name 1 to 16 claims");
         }
         for (claim, values) in claims {
-            check_list(check, &path::key(&field, claim), values, 64, 512);
+            let field = path::key(&field, claim);
+            check_list(check, &field, values, 64, 512);
+            check_printable(check, &field, values.iter());
         }
     }
     let issuers = &check.gateway.spec.authentication.jwt;
@@ -232,6 +220,51 @@ fn check_principal(check: &mut Check<'_>, field: &str, entry: &PrincipalMatch) {
     }
 }
 
+/// Values of claims come from people's systems; a control character in one is
+/// a slip of the editor.
+fn check_printable<'a>(
+    check: &mut Check<'_>,
+    field: &str,
+    texts: impl Iterator<Item = &'a String>,
+) {
+    for (index, text) in texts.enumerate() {
+        if text.chars().any(|letter| letter < ' ') {
+            check.refuse(
+                &format!("{field}[{index}]"),
+                "must not have control characters",
+            );
+        }
+    }
+}
+
+fn check_workloads(
+    check: &mut Check<'_>,
+    field: &str,
+    service_accounts: &Option<Vec<String>>,
+    spiffe_ids: &Option<Vec<String>>,
+) {
+    for (index, account) in service_accounts.iter().flatten().enumerate() {
+        let names = account.split_once('/');
+        let shaped = |(namespace, name): (&str, &str)| {
+            names::is_dns_label(namespace) && names::is_dns_name(name)
+        };
+        if !names.is_some_and(shaped) {
+            let message = format!(
+                "`{}` is not a service account: write namespace/name, exactly",
+                account.escape_debug()
+            );
+            check.refuse(&format!("{field}.serviceAccounts[{index}]"), message);
+        }
+    }
+    for (index, id) in spiffe_ids.iter().flatten().enumerate() {
+        let rest = id.strip_prefix("spiffe://");
+        if rest.is_some_and(|rest| !rest.contains('/')) {
+            let message = "is a trust domain and no workload: add the workload's path";
+            check.refuse(&format!("{field}.spiffeIds[{index}]"), message);
+        }
+    }
+}
+
 /// A list that is there must have something in it.
 fn check_list(check: &mut Check<'_>, field: &str, texts: &[String], most: usize, chars: usize) {
     if texts.is_empty() {
@@ -243,17 +276,15 @@ fn check_list(check: &mut Check<'_>, field: &str, texts: &[String], most: usize,
     check_bounds(check, field, texts, most, chars);
 }
 
-/// Bounds only: whether a name is one, the compiler says.
+/// Bounds and repetitions only: whether a name is one, the compiler says.
 fn check_bounds(check: &mut Check<'_>, field: &str, texts: &[String], most: usize, chars: usize) {
-    if texts.len() > most {
-        let message = format!(
-            "has {} entries, and at most {most} are allowed",
-            texts.len()
-        );
-        check.refuse(field, message);
-    }
+    check.at_most(field, texts.len(), most);
+    let mut seen = HashSet::new();
     for (index, text) in texts.iter().enumerate() {
-        if text.chars().nth(chars).is_some() {
+        if !seen.insert(text) {
+            let message = format!("`{text}` is there twice: remove one");
+            check.refuse(&format!("{field}[{index}]"), message);
+        } else if text.chars().nth(chars).is_some() {
             let message = format!("must be at most {chars} characters long");
             check.refuse(&format!("{field}[{index}]"), message);
         }

@@ -1,5 +1,7 @@
 //! The shapes of names, as Kubernetes and HTTP have them.
 
+use sidegate_api::names::{TAKEN_HEADER_PREFIXES, TAKEN_HEADERS};
+
 pub(crate) const DNS_LABEL: &str = "must be 1 to 63 lower-case letters, digits and `-`, and begin and end with one of the first two";
 pub(crate) const DNS_NAME: &str =
     "must be 1 to 253 lower-case letters, digits, `-` and `.`, as a name in DNS";
@@ -12,62 +14,18 @@ pub(crate) const LABEL_VALUE: &str =
 pub(crate) const VARIABLE: &str =
     "is no name of a variable: use 1 to 128 letters, digits and `_`, and no digit in front";
 
-/// Headers that the sidecar, HTTP or MCP already give a meaning.
-const TAKEN_HEADERS: [&str; 30] = [
-    "age",
-    "allow",
-    "authorization",
-    "cache-control",
-    "connection",
-    "cookie",
-    "date",
-    "expect",
-    "forwarded",
-    "from",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "last-event-id",
-    "link",
-    "location",
-    "max-forwards",
-    "origin",
-    "range",
-    "referer",
-    "server",
-    "te",
-    "traceparent",
-    "tracestate",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "via",
-    "x-real-ip",
-];
-const TAKEN_PREFIXES: [&str; 9] = [
-    "accept",
-    "access-control-",
-    "content-",
-    "if-",
-    "mcp-",
-    "proxy-",
-    "sec-",
-    "set-cookie",
-    "x-forwarded-",
-];
-
 pub(crate) fn is_dns_label(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    text.len() <= 63 && is_part_of_name(text)
 }
 
+/// The name of an object. Kubernetes bounds the whole only, not its parts.
 pub(crate) fn is_dns_name(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_dns_label)
+    text.len() <= 253 && text.split('.').all(is_part_of_name)
+}
+
+fn is_part_of_name(text: &str) -> bool {
+    let inner = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 pub(crate) fn is_data_key(text: &str) -> bool {
@@ -126,7 +84,7 @@ pub(crate) fn check_identity_header(name: &str) -> Result<(), String> {
     }
     let lower = name.to_ascii_lowercase();
     let taken = TAKEN_HEADERS.contains(&lower.as_str())
-        || TAKEN_PREFIXES
+        || TAKEN_HEADER_PREFIXES
             .iter()
             .any(|prefix| lower.starts_with(prefix));
     if taken {
@@ -147,9 +105,11 @@ mod tests {
         for good in ["a", "a-b", "0", "a1", &long] {
             assert!(is_dns_label(good) && is_dns_name(good), "{good}");
         }
-        for bad in ["", "-a", "a-", "A", "a_b", "ä", "a b", &"a".repeat(64)] {
+        for bad in ["", "-a", "a-", "A", "a_b", "ä", "a b"] {
             assert!(!is_dns_label(bad) && !is_dns_name(bad), "{bad}");
         }
+        let longer = "a".repeat(64);
+        assert!(!is_dns_label(&longer) && is_dns_name(&longer));
         let name = format!("{long}.{long}.{long}.{}", "a".repeat(61));
         assert!(is_dns_name(&name) && !is_dns_name(&format!("{name}a")));
         assert!(is_dns_name("a.b") && !is_dns_label("a.b") && !is_dns_name("a..b"));

@@ -32,13 +32,7 @@ pub(super) fn check(check: &mut Check<'_>) {
     if servers.is_empty() && spec.llm.is_none() && spec.remote_servers.is_empty() {
         check.refuse("spec.servers", "a gateway guards something: add a server");
     }
-    if servers.len() > MAX_SERVERS {
-        let message = format!(
-            "has {} entries, and at most {MAX_SERVERS} are allowed",
-            servers.len()
-        );
-        check.refuse("spec.servers", message);
-    }
+    check.at_most("spec.servers", servers.len(), MAX_SERVERS);
     for (index, server) in servers.iter().enumerate() {
         check_server(check, &format!("spec.servers[{index}]"), server);
     }

@@ -37,6 +37,7 @@ fn refused(change: impl FnOnce(&mut McpGatewaySpec)) -> Vec<String> {
     };
     let options = Options {
         allow_loopback: false,
+        built_in_ca: false,
         trust_domain: "td".to_owned(),
     };
     match validate(&documents, None, &options) {
@@ -55,7 +56,25 @@ fn numbered(prefix: &str, count: usize) -> Vec<String> {
 type Change = fn(&mut McpGatewaySpec, usize);
 
 /// Fields with a bound on their length: the field, the most, and how to set it.
-const MOST: [(&str, usize, Change); 19] = [
+const MOST: [(&str, usize, Change); 22] = [
+    ("spec.selector.matchLabels", 32, |spec, count| {
+        let labels = numbered("label", count).into_iter();
+        spec.selector.match_labels = labels.map(|label| (label, String::new())).collect();
+    }),
+    ("spec.selector.matchExpressions", 16, |spec, count| {
+        let expression = |key| json!({"key": key, "operator": "Exists"});
+        let expressions = numbered("label", count).into_iter().map(expression);
+        spec.selector.match_expressions = from_json(expressions.collect());
+    }),
+    (
+        "spec.selector.matchExpressions[0].values",
+        64,
+        |spec, count| {
+            let values = numbered("value", count);
+            let expression = json!([{"key": "a", "operator": "In", "values": values}]);
+            spec.selector.match_expressions = from_json(expression);
+        },
+    ),
     ("spec.servers", 16, |spec, count| {
         spec.servers = (0..count).map(server).collect();
     }),
@@ -352,6 +371,7 @@ fn every_limit_that_can_be_set_is_enforced() {
     };
     let options = Options {
         allow_loopback: false,
+        built_in_ca: false,
         trust_domain: "td".to_owned(),
     };
     let config = crate::build(validate(&documents, None, &options).expect("valid"));

@@ -5,6 +5,7 @@ use sidegate_api::gateway::TlsMode;
 use super::{Check, pem};
 use crate::documents::SecretDocument;
 use crate::sidecar_config::TlsConfig;
+use crate::violations::Cause;
 
 const TLS_SECRET: &str = "kubernetes.io/tls";
 
@@ -30,6 +31,11 @@ pub(super) fn check(check: &mut Check<'_>) -> Option<TlsConfig> {
             check.refuse("spec.tls.certificateRef", message);
             None
         }
+        (TlsMode::Mutual | TlsMode::Server, None) if check.options.built_in_ca => {
+            Some(TlsConfig::BuiltIn {
+                mutual: mode == TlsMode::Mutual,
+            })
+        }
         (TlsMode::Mutual | TlsMode::Server, None) => {
             let message = "must name a Secret with a certificate: the built-in certificate \
                            authority exists only in a cluster";
@@ -49,7 +55,7 @@ fn secret<'a>(check: &mut Check<'a>, name: &str) -> Option<&'a SecretDocument> {
     let namespace = &check.gateway.namespace;
     let Some(secret) = check.documents.secret(namespace, name) else {
         let message = format!("there is no Secret {namespace}/{name}: add it to the documents");
-        check.refuse(NAME, message);
+        check.refuse_because(Cause::SecretNotFound, NAME, message);
         return None;
     };
     if secret.secret_type != TLS_SECRET {
@@ -58,7 +64,7 @@ fn secret<'a>(check: &mut Check<'a>, name: &str) -> Option<&'a SecretDocument> {
              its owner consents to this use",
             secret.secret_type
         );
-        check.refuse(NAME, message);
+        check.refuse_because(Cause::SecretNotOptedIn, NAME, message);
         return None;
     }
     Some(secret)
@@ -94,12 +100,18 @@ fn value<T>(
     read: impl FnOnce(&[u8]) -> Result<T, String>,
 ) -> Option<T> {
     let of = format!("Secret {}/{}", secret.namespace, secret.name);
-    let result = match secret.data.get(key) {
-        None if key == "ca.crt" => Err(format!(
-            "{of} has no key `ca.crt`: mode Mutual needs the authorities of callers' certificates"
-        )),
-        None => Err(format!("{of} has no key `{key}`")),
-        Some(value) => read(value.expose()).map_err(|message| format!("`{key}` of {of} {message}")),
+    let Some(value) = secret.data.get(key) else {
+        let message = if key == "ca.crt" {
+            format!(
+                "{of} has no key `ca.crt`: mode Mutual needs the authorities of callers' \
+                 certificates"
+            )
+        } else {
+            format!("{of} has no key `{key}`")
+        };
+        check.refuse_because(Cause::SecretNotFound, NAME, message);
+        return None;
     };
-    check.refuse_err(NAME, result)
+    let result = read(value.expose()).map_err(|message| format!("`{key}` of {of} {message}"));
+    check.refuse_err_because(Cause::InvalidCertificate, NAME, result)
 }

@@ -2,6 +2,7 @@
 //! To ignore them would leave people with less than they asked for.
 
 use super::Check;
+use crate::violations::Cause;
 
 pub(super) fn check(check: &mut Check<'_>) {
     let spec = &check.gateway.spec;
@@ -12,7 +13,8 @@ pub(super) fn check(check: &mut Check<'_>) {
         ("spec.anomaly", spec.anomaly.is_some()),
     ] {
         if is_set {
-            check.refuse(field, "is not served by this version yet: remove it");
+            let message = "is not served by this version yet: remove it";
+            check.refuse_because(Cause::Unserved, field, message);
         }
     }
 }

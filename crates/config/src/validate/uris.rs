@@ -23,8 +23,8 @@ pub(crate) fn resource(text: &str, http: Http) -> Result<Url, String> {
     if url.query().is_some() {
         return Err("must not have a query".to_owned());
     }
-    if url.path().contains('%') || url.path().contains("//") {
-        return Err("must have a plain path, without `%` and `//`".to_owned());
+    if !url.path().bytes().all(is_plain) || url.path().contains("//") {
+        return Err(format!("must have a plain path: {PLAIN}, and no `//`"));
     }
     Ok(url)
 }
@@ -35,7 +35,38 @@ pub(crate) fn resource(text: &str, http: Http) -> Result<Url, String> {
 /// # Errors
 /// What to change.
 pub(crate) fn identity(text: &str, http: Http) -> Result<Url, String> {
-    absolute(text, http)
+    let url = absolute(text, http)?;
+    // Names are judged when they are dialled, by what they resolve to.
+    let is_special = match url.host() {
+        Some(Host::Ipv4(address)) => is_special_v4(address),
+        Some(Host::Ipv6(address)) => is_special_v6(address),
+        Some(Host::Domain(_)) | None => false,
+    };
+    if is_special {
+        return Err(
+            "must not have an address of the link, of many machines, or inside another address"
+                .to_owned(),
+        );
+    }
+    Ok(url)
+}
+
+fn is_special_v4(address: Ipv4Addr) -> bool {
+    address.is_unspecified()
+        || address.is_link_local() // metadata of most clouds
+        || address.is_multicast()
+        || address.is_broadcast()
+}
+
+/// Link-local, site-local and multicast addresses, the metadata address of
+/// Amazon EC2, and all forms that carry an IPv4 address.
+fn is_special_v6(address: Ipv6Addr) -> bool {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 1] => false,
+        [0, 0, 0, 0, 0 | 0xffff, ..] => true,
+        [0x64, 0xff9b, ..] | [0x2001, 0, ..] | [0x2002, ..] | [0xfd00, 0xec2, ..] => true,
+        [first, ..] => matches!(first, 0xfe80..=0xfeff | 0xff00..),
+    }
 }
 
 /// Where plain `http` is accepted.
@@ -61,21 +92,22 @@ fn absolute(text: &str, http: Http) -> Result<Url, String> {
     }
     let url = Url::parse(text)
         .map_err(|error| format!("`{text}` is no absolute URL: {error}; write https://…"))?;
-    let Some(host) = url.host() else {
+    if url.host().is_none() {
         return Err("must have a host".to_owned());
-    };
+    }
+    let (host, port) = split_port(authority(text));
     match url.scheme() {
         "https" => {}
         "http" if http == Http::Anywhere => {}
-        "http" if http == Http::Loopback && is_loopback(&host) => {}
+        "http" if http == Http::Loopback && is_loopback(host) => {}
         _ => return Err("must begin with `https://`".to_owned()),
     }
-    // The parser takes `https:/a` and `https:a` as well.
+    // The parser takes `https:/a`, `https:a` and `HTTPS://a` as well.
     if !text
-        .get(url.scheme().len()..)
+        .strip_prefix(url.scheme())
         .is_some_and(|rest| rest.starts_with("://"))
     {
-        return Err("must have `//` after its scheme".to_owned());
+        return Err("must have `//` after its scheme, in small letters".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() || authority(text).contains('@') {
         return Err("must not have a user".to_owned());
@@ -86,8 +118,19 @@ fn absolute(text: &str, http: Http) -> Result<Url, String> {
     if url.host_str().is_some_and(|host| host.ends_with('.')) {
         return Err("must not have a host that ends with a dot".to_owned());
     }
-    if url.port() == Some(0) {
-        return Err("must not have port 0".to_owned());
+    if port.is_some_and(|port| !is_port(port)) {
+        return Err("must have a port from 1 to 65535, or none".to_owned());
+    }
+    // The parser takes other spellings of addresses, and names in all letters.
+    let as_written = match url.host() {
+        Some(Host::Ipv4(_)) => host.parse::<Ipv4Addr>().is_ok(),
+        Some(_) | None => is_host(host),
+    };
+    if !as_written {
+        return Err(
+            "must have a host that is a name in ASCII, or an address in its usual spelling"
+                .to_owned(),
+        );
     }
     Ok(url)
 }
@@ -98,12 +141,9 @@ fn authority(text: &str) -> &str {
 }
 
 /// Whether a host can only be the machine itself.
-pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    }
+fn is_loopback(host: &str) -> bool {
+    let address = |host: &str| host.parse::<Ipv4Addr>().is_ok_and(|it| it.is_loopback());
+    matches!(host, "localhost" | "[::1]") || address(host)
 }
 
 /// A value of `Host`: a name or address and an optional port.
@@ -117,28 +157,39 @@ pub(crate) fn check_host(text: &str) -> Result<(), String> {
     if text.contains('*') {
         return Err("must be one host: there are no wildcards".to_owned());
     }
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        Some(_) | None => (text, None),
-    };
-    let literal = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let host_ok = match literal {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => is_host_name(host) || host.parse::<Ipv4Addr>().is_ok(),
-    };
-    let port_ok = port.is_none_or(|port| {
-        port.bytes().all(|byte| byte.is_ascii_digit())
-            && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    if host_ok && port_ok {
+    let (host, port) = split_port(text);
+    if is_host(host) && port.is_none_or(is_port) {
         Ok(())
     } else {
         Err("is no host with an optional port".to_owned())
     }
 }
 
+/// A host with an optional port, in two. Colons in brackets are of an address.
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (text, None),
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+        && !text.starts_with('0')
+        && text.parse::<u16>().is_ok()
+}
+
+fn is_host(host: &str) -> bool {
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match literal {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => is_host_name(host) || host.parse::<Ipv4Addr>().is_ok(),
+    }
+}
+
+/// A name whose last part is a number would be an address to some readers.
 fn is_host_name(host: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -148,7 +199,8 @@ fn is_host_name(host: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    host.len() <= 253 && host.split('.').all(label)
+    let number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    host.len() <= 253 && host.split('.').all(label) && !host.rsplit('.').next().is_some_and(number)
 }
 
 /// A web origin, as browsers send it (RFC 6454, section 6.2).
@@ -170,7 +222,9 @@ pub(crate) fn check_origin(text: &str) -> Result<(), String> {
     }
     let origin = url.origin().ascii_serialization();
     if origin == text {
-        return Ok(());
+        let (host, port) = split_port(authority(text));
+        let shaped = is_host(host) && port.is_none_or(is_port);
+        return shaped.then_some(()).ok_or_else(|| wrong().to_owned());
     }
     Err(format!("is not as browsers send it: write `{origin}`"))
 }
@@ -187,11 +241,8 @@ pub(crate) fn check_path(path: &str) -> Result<(), String> {
     if path.len() > 1024 {
         return Err("must be at most 1024 bytes long".to_owned());
     }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte);
-    if !path.bytes().all(plain) {
-        return Err(
-            "must have letters, digits and `-._~!$&'()*+,=:@` only, and no query".to_owned(),
-        );
+    if !path.bytes().all(is_plain) {
+        return Err(format!("must have {PLAIN} only, and no query"));
     }
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
@@ -206,9 +257,51 @@ pub(crate) fn check_path(path: &str) -> Result<(), String> {
     Ok(())
 }
 
+const PLAIN: &str = "letters, digits and `-._~!$&'()*+,=:@`";
+
+/// Whether a byte of a path needs no escape, and is none.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@/".contains(&byte)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_do_not_come_from_special_addresses() {
+        for good in [
+            "https://idp.example.com/jwks",
+            "https://10.0.0.1/jwks",
+            "https://[fd00::1]/jwks",
+            "https://[::1]/jwks",
+            "https://[2001:db8::1]/jwks",
+        ] {
+            assert!(identity(good, Http::Never).is_ok(), "{good}");
+        }
+        for bad in [
+            "https://169.254.169.254/",
+            "https://169.254.0.1/",
+            "https://0.0.0.0/",
+            "https://224.0.0.1/",
+            "https://255.255.255.255/",
+            "https://[::]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://[::ffff:0:a9fe:a9fe]/",
+            "https://[::7f00:1]/",
+            "https://[64:ff9b::a9fe:a9fe]/",
+            "https://[64:ff9b:1::]/",
+            "https://[2001::1]/",
+            "https://[2002:a9fe:a9fe::]/",
+            "https://[fd00:ec2::254]/",
+            "https://[fe80::1]/",
+            "https://[fec0::1]/",
+            "https://[ff02::1]/",
+        ] {
+            assert!(identity(bad, Http::Never).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn resources_have_one_spelling() {
@@ -262,6 +355,11 @@ mod tests {
             "https:///mcp",
             "https://a/mcp\n",
             "https://a:8443:1/",
+            "https://a:/mcp",
+            "https://-a/mcp",
+            "https://1.2/mcp",
+            "https://a/m|cp",
+            "https://a/m;x",
         ] {
             assert!(resource(bad, Http::Never).is_err(), "{bad}");
         }
@@ -298,6 +396,7 @@ mod tests {
             "https://idp",
             "https://IDP:443/a?b=c",
             "https://idp/%7Ea",
+            "https://i_d.p",
         ] {
             assert!(identity(good, Http::Never).is_ok(), "{good}");
         }
@@ -307,6 +406,12 @@ mod tests {
             "file:///keys",
             "data:,x",
             "http://idp/",
+            "HTTPS://idp/",
+            "https://ïdp/",
+            "https://0x7f/",
+            "https://idp:0443/",
+            "http://LOCALHOST/",
+            "http://127.1/",
         ] {
             assert!(identity(bad, Http::Loopback).is_err(), "{bad}");
         }
@@ -336,6 +441,9 @@ mod tests {
             "a:65536",
             "a:b",
             "a:+1",
+            "a:080",
+            "1.2.3",
+            "a.1",
             "::1",
             "[::1",
             "[x]",
@@ -376,6 +484,9 @@ mod tests {
             "file:///a",
             "https://a#",
             "ws://a",
+            "https://a.",
+            "https://-a",
+            "https://a:0",
         ] {
             assert!(check_origin(bad).is_err(), "{bad}");
         }

@@ -92,10 +92,20 @@ impl MessageFilter<'_> {
             return Err(scanner.fault(FaultKind::NotAnObject));
         }
         let mut notice = Notice::default();
+        // What it is must be clear: a reader could take the one or the other.
+        let mut natures = 0;
         scanner.object(|scanner, name| {
             let kind = scanner.kind()?;
-            match (&*name.decode(), kind) {
+            let name = name.decode();
+            if matches!(&*name, "method" | "result" | "error") {
+                natures += 1;
+            }
+            match (&*name, kind) {
                 ("result", Kind::Object) => self.result(scanner),
+                // Results are objects; the names in these could not be read.
+                ("result", Kind::Array | Kind::String) => {
+                    Err(scanner.fault(FaultKind::NotAMessage))
+                }
                 ("params", Kind::Object) => notice.params(scanner),
                 ("method", _) => {
                     notice.method = scanner.value()?.text();
@@ -107,6 +117,9 @@ impl MessageFilter<'_> {
                 }
             }
         })?;
+        if natures != 1 {
+            return Err(scanner.fault(FaultKind::NotAMessage));
+        }
         Ok(notice.is_hidden(self.keep))
     }
 
@@ -117,9 +130,13 @@ impl MessageFilter<'_> {
         scanner.object(|scanner, name| {
             let name = name.decode();
             let kind = scanner.kind()?;
-            if let (Some(list), Kind::Array) = (List::named(&name), kind) {
-                has_list = true;
-                return self.list(scanner, list);
+            match (List::named(&name), kind) {
+                (Some(list), Kind::Array) => {
+                    has_list = true;
+                    return self.list(scanner, list);
+                }
+                (Some(_), Kind::Object) => return Err(scanner.fault(FaultKind::NotAList)),
+                (Some(_) | None, _) => {}
             }
             match (&*name, kind) {
                 ("cacheScope", _) => {

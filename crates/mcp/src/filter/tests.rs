@@ -221,8 +221,30 @@ fn notices_about_what_may_not_be_seen_are_left_out() {
         filtered(&format!("[{hidden},{hidden}]")),
         Err(FilterError::Hidden)
     );
-    let odd = r#"{"method":"notifications/tasks","result":{"tools":[{"name":"x"},{"name":"a"}]}}"#;
-    assert_filtered(&format!("[{odd},{seen}]"), &format!("[{seen}]"));
+}
+
+#[test]
+fn an_answer_that_could_be_read_in_two_ways_is_not_passed_on() {
+    for odd in [
+        r#"{"method":"notifications/tasks","result":{"tools":[{"name":"x"},{"name":"a"}]}}"#,
+        r#"{"id":1,"result":{"tools":[]},"error":{"code":1,"message":"x"}}"#,
+        r#"{"tools":[{"name":"x"}]}"#,
+        r#"{"id":1,"result":[{"name":"x"}]}"#,
+        r#"{"id":1,"result":"x"}"#,
+        r#"[{"result":{}},{"name":"x"}]"#,
+        "{}",
+    ] {
+        assert!(
+            matches!(filtered(odd), Err(FilterError::Malformed(_))),
+            "{odd}"
+        );
+    }
+    for plain in [
+        r#"{"id":1,"result":null}"#,
+        r#"{"id":1,"error":{"code":1,"message":"tools"}}"#,
+    ] {
+        assert_filtered(plain, plain);
+    }
 }
 
 #[test]
@@ -298,6 +320,25 @@ fn answers_that_parsers_read_differently_are_refused() {
     }
     let mut out = Vec::new();
     assert!(filter_json(b"{\"a\":\"\xff\"}", LIMITS, &mut out, &mut visible).is_err());
+}
+
+#[test]
+fn an_object_in_the_place_of_a_list_is_refused() {
+    for list in [
+        "tools",
+        "prompts",
+        "resources",
+        "resourceTemplates",
+        "tasks",
+    ] {
+        let object = result(&format!(r#""{list}":{{"0":{{"name":"x"}}}}"#));
+        assert!(filtered(&object).is_err(), "{list}");
+        let null = result(&format!(r#""{list}":null"#));
+        assert!(
+            filtered(&null).is_ok(),
+            "{list}: some servers write an empty list so"
+        );
+    }
 }
 
 #[test]

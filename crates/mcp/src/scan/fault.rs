@@ -38,6 +38,10 @@ pub(crate) enum FaultKind {
     UnknownMember,
     /// The text is JSON, but not the object that was expected.
     NotAnObject,
+    /// An object that is no message, or could be two kinds of message.
+    NotAMessage,
+    /// An object where a list has to be: some readers go through its members.
+    NotAList,
 }
 
 // === impl FaultKind ===
@@ -66,7 +70,9 @@ impl FaultKind {
             | Self::DuplicateName
             | Self::LookAlike
             | Self::UnknownMember
-            | Self::NotAnObject => false,
+            | Self::NotAnObject
+            | Self::NotAMessage
+            | Self::NotAList => false,
         }
     }
 
@@ -94,6 +100,8 @@ impl FaultKind {
                 "a message has only the members jsonrpc, id, method, params, result and error"
             }
             Self::NotAnObject => "one JSON object was expected, batches are not supported",
+            Self::NotAMessage => "a message has one of method, result and error",
+            Self::NotAList => "a list was expected, not an object",
         }
     }
 }

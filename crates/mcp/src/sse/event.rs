@@ -33,6 +33,8 @@ struct DataLine {
 pub(super) enum Line {
     /// Part of the event.
     Field,
+    /// A field that has no meaning, and was left out.
+    Dropped,
     /// A comment or blank line outside of any event.
     BetweenEvents,
     /// The blank line that ends the event.
@@ -74,6 +76,13 @@ impl Event {
             None => Line::BetweenEvents,
             Some(b':') if self.has_field => Line::Field,
             Some(b':') => Line::BetweenEvents,
+            Some(_) if !self.is_known_field(content.clone()) => {
+                // Readers ignore it; one that does not would see what was
+                // never filtered.
+                self.bytes.truncate(line.start);
+                self.line_start = line.start;
+                Line::Dropped
+            }
             Some(_) => {
                 self.has_field = true;
                 if let Some(value) = self.data_value(content) {
@@ -140,6 +149,13 @@ impl Event {
         }
         extend_lines(out, self.slice(at..self.bytes.len()));
         self.clear();
+    }
+
+    /// Whether the line names one of the fields of the grammar.
+    fn is_known_field(&self, content: Range<usize>) -> bool {
+        let line = self.slice(content);
+        let name = line.split(|byte| *byte == b':').next();
+        matches!(name, Some(b"data" | b"event" | b"id" | b"retry"))
     }
 
     /// The value of a data line: what comes after the colon and one space.

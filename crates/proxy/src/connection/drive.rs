@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::activity::{Look, Patience};
+use super::self_wake::SelfWake;
 use super::service::RequestService;
 use crate::framing::FramedIo;
 
@@ -54,17 +55,18 @@ where
     let mut timer = pin!(sleep_until(next_look(activity.look(patience))));
     let mut must_close = pin!(must_close(service));
     let mut closing = false;
+    let self_wake = SelfWake::new();
     std::future::poll_fn(|cx| {
         if !closing && must_close.as_mut().poll(cx).is_ready() {
             closing = true;
             http.graceful_shutdown();
         }
-        if http.poll(cx).is_ready() {
+        if self_wake.poll(cx, |cx| http.poll(cx)).is_ready() {
             return Poll::Ready(Ended::Closed);
         }
         // The end of the input was kept back for an answer that is out now.
         // Once only: the library may be waiting for something else.
-        if activity.must_read_again() && http.poll(cx).is_ready() {
+        if activity.must_read_again() && self_wake.poll(cx, |cx| http.poll(cx)).is_ready() {
             return Poll::Ready(Ended::Closed);
         }
         if activity.must_look_again() {

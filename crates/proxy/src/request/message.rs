@@ -46,7 +46,6 @@ pub(super) async fn post(
     head::check_length(headers, admitted.runtime.limits())?;
     let body = body.take().ok_or(Refusal::BodyBrokenOff)?;
     let Collected { bytes, guards } = read(&admitted, connection, body).await?;
-    let session = legacy::session_id(headers)?;
 
     let fields = mcp_headers(headers);
     let received = sidegate_mcp::receive(&bytes, &fields, admitted.runtime.scan_limits()).map_err(
@@ -56,6 +55,11 @@ pub(super) async fn post(
         },
     )?;
     exchange.rpc_id = received.id.map(Into::into);
+    let session = match received.era {
+        // This era has no sessions; whatever the header says is not passed on.
+        Era::Modern => None,
+        Era::Legacy => legacy::session_id(headers)?,
+    };
     exchange.asked(decide::method_label(&received));
     // The header says it nearer to the wire; `_meta` is for clients without one.
     if let Some(parent) = received
@@ -112,6 +116,7 @@ async fn read(
     let bounds = CollectLimits {
         max: limits.max_body_bytes,
         idle: limits.body_idle_timeout,
+        total: limits.request_timeout,
         budget: limits.max_buffered_bytes,
     };
     collect(body, bounds, &admitted.shared.buffered)
@@ -262,7 +267,6 @@ impl Admitted {
         session: Option<&str>,
     ) -> Result<Option<Box<str>>, Refusal> {
         match (received.era, session) {
-            // This era has no sessions; the header is ignored and not passed on.
             (Era::Modern, _) => Ok(None),
             (Era::Legacy, Some(id)) => self.own_session(id).map(|()| Some(id.into())),
             (Era::Legacy, None) if &*received.method == "initialize" => {

@@ -25,6 +25,7 @@ pub(super) fn run(workspace: &Workspace) -> Result<Vec<String>> {
 fn refused(name: &str, text: &str) -> Vec<String> {
     let options = Options {
         allow_loopback: true,
+        built_in_ca: false,
         trust_domain: "cluster.local".to_owned(),
     };
     let documents = match documents::parse(name, text) {

@@ -28,7 +28,12 @@ pub(super) struct Gateway {
 
 impl Gateway {
     pub(super) fn document(&self, variant: Variant) -> String {
-        let Self { upstream_port, issuer, jwks_uri, secret } = self;
+        let Self {
+            upstream_port,
+            issuer,
+            jwks_uri,
+            secret,
+        } = self;
         let tls = match secret {
             None => "{mode: Plaintext}",
             Some(_) => "{mode: Mutual, certificateRef: {name: bench-tls}}",
@@ -41,7 +46,10 @@ impl Gateway {
             Variant::Usual | Variant::Other => "drop_table",
             Variant::Denied => "create_ticket",
         };
-        let secret = secret.as_deref().map(|text| format!("---\n{text}")).unwrap_or_default();
+        let secret = secret
+            .as_deref()
+            .map(|text| format!("---\n{text}"))
+            .unwrap_or_default();
         format!(
             r#"apiVersion: sidegate.dev/v1alpha1
 kind: McpGateway

@@ -10,6 +10,8 @@ use cel::extractors::This;
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use crate::duration::DurationText;
+
 /// Fills in defaults and returns what is wrong, as at creation.
 pub(super) fn create(schema: &Value, object: &mut Value) -> Vec<String> {
     update(schema, object, None)
@@ -184,6 +186,13 @@ fn evaluate(text: &str, variables: &[(&str, &Value)]) -> bool {
     if context.add_function("matches", matching).is_err() {
         // The library was built with its own.
     }
+    let small = |This(text): This<Arc<String>>| text.to_ascii_lowercase();
+    context.add_function("lowerAscii", small).unwrap();
+    let duration = |text: Arc<String>| {
+        let span = text.parse::<DurationText>().unwrap().as_duration();
+        i64::try_from(span.as_millis()).unwrap()
+    };
+    context.add_function("duration", duration).unwrap();
     for (name, value) in variables {
         context.add_variable_from_value(*name, to_cel(value));
     }

@@ -75,15 +75,15 @@ fn contradictions_are_refused_with_what_to_do() {
         ),
         (
             json!({ "type": "OpenAI", "baseUrl": "ftp://a" }),
-            "should match",
+            "must be a URL",
         ),
         (
             json!({ "type": "OpenAI", "baseUrl": "https://a/?q" }),
-            "should match",
+            "must be a URL",
         ),
         (
             json!({ "type": "OpenAI", "baseUrl": "https://k@a/" }),
-            "should match",
+            "must be a URL",
         ),
         (
             json!({ "type": "OpenAI", "baseUrl": "http://a.example.com", "credentials": key() }),

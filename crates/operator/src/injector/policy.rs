@@ -1,0 +1,287 @@
+//! The second line behind the webhook: a `ValidatingAdmissionPolicy`, which the
+//! API server runs by itself.
+//!
+//! It refuses a pod that a gateway of its namespace selects and that has no
+//! sidecar, or another one than the injector makes: because a webhook that ran
+//! later took it away, or because the labels by which a gateway selects it were
+//! added afterwards.
+//!
+//! A change of a pod is judged only when it touches labels or init containers.
+//! Pods that are older than their gateway have no sidecar, and must still be
+//! able to lose a finalizer and go.
+
+use serde_json::{Value, json};
+use sidegate_api::names::{
+    API_VERSION, GATEWAY_KIND, HEALTH_PORT, INJECTION_ENABLED, INJECTION_LABEL,
+};
+
+use crate::manifests::NAMESPACE;
+
+use super::names::{HOLD, HOLD_SOCKET, INJECTED_ANNOTATION, PRIVATE_VOLUMES, SIDECAR};
+
+/// Name of the policy and of its binding.
+pub const NAME: &str = "sidecars.sidegate.dev";
+
+/// Namespaces of the system itself, which no label opts in.
+const SYSTEM_NAMESPACES: [&str; 3] = ["kube-node-lease", "kube-public", "kube-system"];
+
+const LABELS: &str = "has(object.metadata.labels) ? object.metadata.labels : {}";
+
+/// Whether the gateway selects the pod. An operator that is newer than this
+/// policy selects: better a pod too few than one unguarded.
+const SELECTED: &str = "\
+(!has(params.spec.selector.matchLabels) ||
+  params.spec.selector.matchLabels.all(k,
+    k in variables.labels && variables.labels[k] == params.spec.selector.matchLabels[k])) &&
+(!has(params.spec.selector.matchExpressions) ||
+  params.spec.selector.matchExpressions.all(e,
+    e.operator == 'In' ?
+      e.key in variables.labels && has(e.values) && variables.labels[e.key] in e.values :
+    e.operator == 'NotIn' ?
+      !(e.key in variables.labels) || !has(e.values) || !(variables.labels[e.key] in e.values) :
+    e.operator == 'DoesNotExist' ?
+      !(e.key in variables.labels) :
+    e.operator != 'Exists' || e.key in variables.labels))";
+
+/// Whether this request decides about the sidecar.
+const JUDGED: &str = "\
+request.operation == 'CREATE' || (!has(object.metadata.deletionTimestamp) && (
+  (has(oldObject.metadata.labels) ? oldObject.metadata.labels : {}) != variables.labels ||
+  (has(oldObject.spec.initContainers) ? oldObject.spec.initContainers : []) !=
+    variables.inits))";
+
+const INITS: &str = "has(object.spec.initContainers) ? object.spec.initContainers : []";
+
+/// What makes an init container a hardened native sidecar that runs its
+/// image's own program. Pod Security `restricted` is not everywhere.
+const HARDENED: &str = "\
+has(c.restartPolicy) && c.restartPolicy == 'Always' &&
+!has(c.command) && !has(c.envFrom) && has(c.args) &&
+has(c.securityContext) &&
+has(c.securityContext.runAsNonRoot) && c.securityContext.runAsNonRoot &&
+has(c.securityContext.readOnlyRootFilesystem) && c.securityContext.readOnlyRootFilesystem &&
+has(c.securityContext.allowPrivilegeEscalation) && !c.securityContext.allowPrivilegeEscalation &&
+(!has(c.securityContext.privileged) || !c.securityContext.privileged) &&
+has(c.securityContext.capabilities) &&
+has(c.securityContext.capabilities.drop) && 'ALL' in c.securityContext.capabilities.drop &&
+!has(c.securityContext.capabilities.add)";
+
+/// What differs between the clusters that have the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmissionPolicy {
+    /// The one image that sidecars have. None: it is not looked at when a pod is
+    /// created, and cannot be changed afterwards.
+    pub image: Option<String>,
+    /// Namespaces that are never guarded, whatever their labels say.
+    pub excluded_namespaces: Vec<String>,
+}
+
+/// The policy and its binding, for any image.
+#[must_use]
+pub fn manifests() -> Vec<Value> {
+    AdmissionPolicy::default().manifests()
+}
+
+// === impl AdmissionPolicy ===
+
+impl Default for AdmissionPolicy {
+    fn default() -> Self {
+        let excluded = SYSTEM_NAMESPACES.into_iter().chain([NAMESPACE]);
+        Self {
+            image: None,
+            excluded_namespaces: excluded.map(str::to_owned).collect(),
+        }
+    }
+}
+
+impl AdmissionPolicy {
+    /// The policy and its binding.
+    #[must_use]
+    pub fn manifests(&self) -> Vec<Value> {
+        vec![
+            policy(self.image.as_deref()),
+            binding(&self.excluded_namespaces),
+        ]
+    }
+}
+
+fn policy(image: Option<&str>) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": { "name": NAME },
+        "spec": {
+            "failurePolicy": "Fail",
+            "paramKind": { "apiVersion": API_VERSION, "kind": GATEWAY_KIND },
+            "matchConstraints": { "resourceRules": [
+                rule("pods", &["CREATE", "UPDATE"]),
+                rule("pods/ephemeralcontainers", &["UPDATE"]),
+            ] },
+            "variables": [
+                variable("labels", LABELS),
+                variable("inits", INITS),
+                variable("selected", SELECTED),
+                variable("judged", JUDGED),
+                variable("sidecars", &named(SIDECAR)),
+                variable("holds", &named(HOLD)),
+                variable("heldPorts", HELD_PORTS),
+                variable("injectedByThis", &injected_by_this()),
+                variable("others", &others()),
+            ],
+            "validations": validations(image),
+        },
+    })
+}
+
+/// The ports that the sidecar shares with servers, as the holder's arguments
+/// have them.
+const HELD_PORTS: &str = "\
+(has(params.spec.servers) ? params.spec.servers : [])
+  .filter(s, !has(s.exposure) || s.exposure == 'SamePort').map(s, string(s.port))";
+
+fn injected_by_this() -> String {
+    format!(
+        "has(object.metadata.annotations) && '{INJECTED_ANNOTATION}' in object.metadata.annotations \
+         &&\nobject.metadata.annotations['{INJECTED_ANNOTATION}']\
+         .startsWith(params.metadata.uid + '/')"
+    )
+}
+
+fn named(name: &str) -> String {
+    format!("variables.inits.filter(c, c.name == '{name}')")
+}
+
+/// The volume mounts of every container that is not ours.
+fn others() -> String {
+    let foreign = format!("c.name != '{SIDECAR}' && c.name != '{HOLD}'");
+    let private = PRIVATE_VOLUMES.map(|it| format!("'{it}'")).join(", ");
+    let clean = format!(
+        "all(c, !({foreign}) || !has(c.volumeMounts) ||\n  \
+         c.volumeMounts.all(m, !(m.name in [{private}])))"
+    );
+    format!(
+        "object.spec.containers.{clean} &&\nvariables.inits.{clean} &&\n\
+         (!has(object.spec.ephemeralContainers) ||\n object.spec.ephemeralContainers.{clean})"
+    )
+}
+
+fn validations(image: Option<&str>) -> Value {
+    let unless = |condition: &str| format!("!variables.selected || {condition}");
+    let judged = |condition: &str| unless(&format!("!variables.judged || ({condition})"));
+    let image_is = image.map_or_else(
+        || "c.image != ''".to_owned(),
+        |image| format!("c.image == {}", quoted(image)),
+    );
+    let sidecar = format!(
+        "variables.sidecars.size() == 1 && variables.sidecars.all(c,\n{HARDENED} &&\n\
+         c.args.size() > 2 && c.args[0] == 'run' && c.args[1] == '--control-plane' &&\n\
+         !c.args.exists(a, a == '--config' || a.startsWith('--config=')) &&\n\
+         has(c.startupProbe) && has(c.startupProbe.httpGet) && \
+         c.startupProbe.httpGet.path == '/readyz' &&\n\
+         c.startupProbe.httpGet.port == {HEALTH_PORT} &&\n\
+         (request.operation == 'UPDATE' || {image_is}))"
+    );
+    let hold = format!(
+        "variables.holds.all(c,\n{HARDENED} && c.args.size() > 0 && c.args[0] == 'hold' &&\n\
+         (request.operation == 'UPDATE' || {image_is}))"
+    );
+    let held = format!(
+        "request.operation == 'UPDATE' || !variables.injectedByThis ||\n\
+         variables.heldPorts.size() == 0 ||\n\
+         variables.holds.exists(c, has(c.args) && '{HOLD_SOCKET}' in c.args && \
+         variables.heldPorts.all(p, p in c.args))"
+    );
+    let same_image = format!(
+        "request.operation == 'CREATE' || !has(oldObject.spec.initContainers) ||\n\
+         oldObject.spec.initContainers.filter(o, o.name == '{SIDECAR}' || o.name == '{HOLD}').all(o,\n  \
+         variables.inits.exists(c, c.name == o.name && c.image == o.image))"
+    );
+    json!([
+        validation(
+            &judged("!has(object.spec.hostNetwork) || !object.spec.hostNetwork"),
+            "a pod with hostNetwork cannot be guarded: its ports are those of the node",
+        ),
+        validation(
+            &judged("variables.sidecars.size() == 1"),
+            "the pod has no sidecar: create it again while the sidegate webhook runs, and give \
+             it its labels when it is created",
+        ),
+        validation(
+            &judged(&format!("variables.sidecars.size() != 1 || ({sidecar})")),
+            "the sidecar is not as the injector makes it: do not change it, and look for a \
+             webhook that does",
+        ),
+        validation(
+            &judged(&format!("{hold} &&\n({held})")),
+            "the container that holds the sidecar's ports is missing or not as the injector \
+             makes it: do not change it",
+        ),
+        validation(
+            &judged(&same_image),
+            "the image of the sidecar cannot be changed in a pod that runs: create the pod again",
+        ),
+        validation(
+            &unless("variables.others"),
+            "only the sidecar may mount its token, its key and its sockets",
+        ),
+    ])
+}
+
+/// A CEL string of any text.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// The reason decides the HTTP status: Forbidden is 403.
+fn validation(expression: &str, problem: &str) -> Value {
+    json!({
+        "expression": expression,
+        "messageExpression": format!(
+            "{} + params.metadata.name + {}",
+            quoted("McpGateway "),
+            quoted(&format!(" selects this pod, but {problem}"))
+        ),
+        "message": problem,
+        "reason": "Forbidden",
+    })
+}
+
+fn variable(name: &str, expression: &str) -> Value {
+    json!({ "name": name, "expression": expression })
+}
+
+fn rule(resource: &str, operations: &[&str]) -> Value {
+    json!({
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": operations,
+        "resources": [resource],
+        "scope": "Namespaced",
+    })
+}
+
+/// Every gateway of the pod's namespace is a parameter; the pod has to please
+/// each. A namespace without any guards nothing.
+fn binding(excluded_namespaces: &[String]) -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": { "name": NAME },
+        "spec": {
+            "policyName": NAME,
+            "validationActions": ["Deny"],
+            "paramRef": { "selector": {}, "parameterNotFoundAction": "Allow" },
+            "matchResources": { "namespaceSelector": {
+                "matchLabels": { INJECTION_LABEL: INJECTION_ENABLED },
+                "matchExpressions": [{
+                    "key": "kubernetes.io/metadata.name",
+                    "operator": "NotIn",
+                    "values": excluded_namespaces,
+                }],
+            } },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The control plane: arguments and wiring.
+
+mod args;
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use kube::{Client, Config};
+use sidegate_operator::leader::{LeaseSettings, LeaseTimings};
+use sidegate_operator::run::{Operator, Settings, unique_identity};
+use sidegate_operator::{manifests, to_yaml};
+use sidegate_telemetry::logging;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::args::{Args, Command, RunArgs};
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Run(args) => run(args),
+        Command::Crd => crd(),
+        Command::Manifests(args) => manifests(&args.image),
+        Command::Version => {
+            say(concat!(
+                "sidegate-operator ",
+                env!("CARGO_PKG_VERSION"),
+                "\n"
+            ));
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn crd() -> anyhow::Result<()> {
+    say(to_yaml(&sidegate_api::crds()?)?);
+    Ok(())
+}
+
+fn manifests(image: &str) -> anyhow::Result<()> {
+    say(to_yaml(&manifests::objects(image))?);
+    Ok(())
+}
+
+#[tokio::main]
+async fn run(args: RunArgs) -> anyhow::Result<()> {
+    // Before anything else: a signal during the start must not be lost.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    logging::init(args.log_level);
+    // It may be there already; either way there is one.
+    let _there = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = Config::infer().await.context("there is no cluster")?;
+    let settings = settings(args, &config.default_namespace);
+    let client = Client::try_from(config).context("the cluster cannot be used")?;
+    let mut operator = Box::pin(Operator::start(client, settings)).await?;
+    tokio::select! {
+        broken = operator.broken() => return Err(broken.into()),
+        _signal = terminate.recv() => {}
+        _signal = interrupt.recv() => {}
+    }
+    info!("stopping");
+    operator.stop().await?;
+    Ok(())
+}
+
+fn settings(args: RunArgs, own_namespace: &str) -> Settings {
+    let RunArgs {
+        namespace,
+        leader_elect,
+        lease_namespace,
+        identity,
+        health,
+        trust_domain,
+        log_level: _,
+    } = args;
+    let identity = identity.unwrap_or_else(host_name);
+    let lease = leader_elect.then(|| LeaseSettings {
+        namespace: lease_namespace.unwrap_or_else(|| own_namespace.to_owned()),
+        name: manifests::NAME.to_owned(),
+        identity: unique_identity(&identity),
+        timings: LeaseTimings::default(),
+    });
+    Settings {
+        namespace,
+        lease,
+        identity,
+        health,
+        trust_domain,
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map_or_else(
+        |_| manifests::NAME.to_owned(),
+        |name| name.trim().to_owned(),
+    )
+}
+
+/// Writes to standard output. A reader that went away is not an error.
+fn say(text: impl Display) {
+    let _ = write!(std::io::stdout().lock(), "{text}");
+}

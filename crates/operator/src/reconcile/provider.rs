@@ -1,0 +1,68 @@
+//! Providers. No part of the product uses one yet, and their statuses say so;
+//! their Secrets are not read before something does.
+
+use kube::Resource as _;
+use sidegate_api::names::{condition, reason};
+use sidegate_api::status::LlmProviderStatus;
+
+use super::assess::Problem;
+use super::conditions::{fails, unknown};
+use super::update_status::{read_provider_status, update_status};
+use super::{Context, ReconcileError};
+use crate::key::Key;
+use crate::metrics::ReconcileResult;
+
+pub(super) async fn reconcile(
+    context: &Context,
+    key: &Key,
+) -> Result<ReconcileResult, ReconcileError> {
+    let Some(object) = context.world().provider(key) else {
+        return Ok(ReconcileResult::Gone);
+    };
+    let (problem, current) = match &object.0 {
+        Ok(provider) => (unserved(), provider.status.clone().unwrap_or_default()),
+        Err(invalid) => {
+            let problem = Problem {
+                reason: reason::INVALID,
+                message: format!(
+                    "the object does not fit this version of LlmProvider: {}",
+                    invalid.error
+                ),
+            };
+            (problem, read_provider_status(context, key).await?)
+        }
+    };
+    let wanted = status(problem, object.meta().generation);
+    let reference = object.object_ref(&());
+    let written = update_status(context, object.as_ref(), &reference, &current, wanted).await?;
+    match written {
+        Some(written) => {
+            context.world().provider_written(&object, written);
+            Ok(ReconcileResult::Written)
+        }
+        None => Ok(ReconcileResult::Unchanged),
+    }
+}
+
+fn unserved() -> Problem {
+    Problem {
+        reason: reason::UNSUPPORTED_VALUE,
+        message: "model providers are not served by this version yet".to_owned(),
+    }
+}
+
+fn status(problem: Problem, generation: Option<i64>) -> LlmProviderStatus {
+    LlmProviderStatus {
+        observed_generation: generation,
+        conditions: vec![
+            fails(condition::ACCEPTED, problem.clone()),
+            unknown(
+                condition::RESOLVED_REFS,
+                reason::PENDING,
+                "what it refers to is not read before it is served",
+            ),
+            fails(condition::READY, problem),
+        ],
+        used_by: Vec::new(),
+    }
+}

@@ -1,0 +1,207 @@
+//! Secrets and ConfigMaps that gateways refer to, each watched by its name.
+//!
+//! Nothing else of a namespace is read. What cannot be read is told apart:
+//! an object that is missing is for its owner to create, one that may not be
+//! read is for its owner to grant. A change asks for a reconcile of the
+//! gateways that refer to the object, and of no others.
+
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use tokio::task::AbortHandle;
+
+use crate::key::Key;
+use crate::queue::{Queue, Request};
+
+/// The kind of an object that can be referred to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum RefKind {
+    /// A Secret.
+    Secret,
+    /// A ConfigMap.
+    ConfigMap,
+}
+
+/// An object that is referred to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Reference {
+    /// Its kind.
+    pub(crate) kind: RefKind,
+    /// Its name; the namespace is that of the gateway.
+    pub(crate) key: Key,
+}
+
+/// What is known of an object that is referred to.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The API server has not answered yet.
+    Awaited,
+    /// It does not exist.
+    NotFound,
+    /// The operator may not read it.
+    Forbidden,
+    /// A Secret, with its type.
+    Secret(Arc<SecretContent>),
+    /// A ConfigMap.
+    ConfigMap(Arc<BTreeMap<String, Vec<u8>>>),
+}
+
+/// A Secret's type and values. It has no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SecretContent {
+    pub(crate) secret_type: String,
+    pub(crate) data: BTreeMap<String, Vec<u8>>,
+}
+
+/// All objects that are referred to.
+pub(crate) struct References {
+    client: Client,
+    queue: Arc<Queue>,
+    watched: Arc<Mutex<Watched>>,
+}
+
+#[derive(Default)]
+struct Watched {
+    objects: HashMap<Reference, Object>,
+    of_gateway: HashMap<Key, BTreeSet<Reference>>,
+}
+
+struct Object {
+    state: State,
+    dependents: BTreeSet<Key>,
+    watch: AbortHandle,
+}
+
+// === impl RefKind ===
+
+impl RefKind {
+    /// The plural name that permissions use.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Secret => "secrets",
+            Self::ConfigMap => "configmaps",
+        }
+    }
+}
+
+impl fmt::Display for RefKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.key)
+    }
+}
+
+// === impl References ===
+
+impl References {
+    pub(crate) fn new(client: Client, queue: Arc<Queue>) -> Self {
+        Self {
+            client,
+            queue,
+            watched: Arc::default(),
+        }
+    }
+
+    /// Says what a gateway refers to. What nobody refers to any more is
+    /// forgotten, values and all.
+    pub(crate) fn track(&self, gateway: &Key, references: BTreeSet<Reference>) {
+        let mut watched = lock(&self.watched);
+        let before = watched.of_gateway.remove(gateway).unwrap_or_default();
+        for gone in before.difference(&references) {
+            watched.release(gateway, gone);
+        }
+        for reference in &references {
+            let object = watched
+                .objects
+                .entry(reference.clone())
+                .or_insert_with(|| Object {
+                    state: State::Awaited,
+                    dependents: BTreeSet::new(),
+                    watch: self.watch(reference.clone()),
+                });
+            object.dependents.insert(gateway.clone());
+        }
+        if !references.is_empty() {
+            watched.of_gateway.insert(gateway.clone(), references);
+        }
+    }
+
+    /// What is known of an object; it must be tracked.
+    pub(crate) fn read(&self, reference: &Reference) -> State {
+        let watched = lock(&self.watched);
+        let object = watched.objects.get(reference);
+        object.map_or(State::Awaited, |object| object.state.clone())
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        let mut watched = lock(&self.watched);
+        for object in watched.objects.values() {
+            object.watch.abort();
+        }
+        *watched = Watched::default();
+    }
+
+    fn watch(&self, reference: Reference) -> AbortHandle {
+        let (client, queue) = (self.client.clone(), Arc::clone(&self.queue));
+        let watched = Arc::clone(&self.watched);
+        let told = reference.clone();
+        let tell = move |state: State| {
+            let dependents = lock(&watched).set(&told, state);
+            for gateway in dependents {
+                queue.add(Request::Gateway(gateway), Duration::ZERO);
+            }
+        };
+        let task = watch::follow(client, reference, tell);
+        tokio::spawn(task).abort_handle()
+    }
+}
+
+impl Drop for References {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// Returns who is to know.
+    fn set(&mut self, reference: &Reference, state: State) -> Vec<Key> {
+        match self.objects.get_mut(reference) {
+            Some(object) if object.state != state => {
+                object.state = state;
+                object.dependents.iter().cloned().collect()
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    fn release(&mut self, gateway: &Key, reference: &Reference) {
+        let Some(object) = self.objects.get_mut(reference) else {
+            return;
+        };
+        object.dependents.remove(gateway);
+        if object.dependents.is_empty() {
+            object.watch.abort();
+            self.objects.remove(reference);
+        }
+    }
+}
+
+fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}

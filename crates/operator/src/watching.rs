@@ -1,0 +1,309 @@
+//! The watches that every replica has, and what their news ask for.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use sidegate_api::names::{INJECTION_ENABLED, INJECTION_LABEL};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::key::Key;
+use crate::metrics::{Metrics, Watch};
+use crate::queue::{Queue, Request};
+use crate::world::{PodFacts, SeenGateway, SeenProvider, World};
+
+/// Pods change in crowds; their counts are written down once for all that
+/// happens within this time.
+const PODS_SETTLE: Duration = Duration::from_millis(500);
+const MIN_RETRY: Duration = Duration::from_millis(500);
+const MAX_RETRY: Duration = Duration::from_secs(8);
+
+/// What the watches share.
+#[derive(Clone)]
+pub(crate) struct Watching {
+    pub(crate) client: Client,
+    /// The one namespace that is watched; all when there is none.
+    pub(crate) namespace: Option<String>,
+    pub(crate) world: Arc<Mutex<World>>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// How many watches have told everything that there is.
+    pub(crate) synced: Arc<watch::Sender<usize>>,
+}
+
+/// A change of one object.
+enum Change<K> {
+    Set(K),
+    Remove(Key),
+}
+
+/// Turns the events of a watch into changes: what a new list lacks was removed
+/// while nobody looked.
+struct Listing {
+    known: HashSet<Key>,
+    listed: Option<HashSet<Key>>,
+}
+
+/// How many watches there are.
+pub(crate) const WATCHES: usize = Watch::ALL.len();
+
+// === impl Watching ===
+
+impl Watching {
+    /// Starts all watches; they end with the set.
+    pub(crate) fn start(&self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let own = self.clone();
+        let gateways: Api<SeenGateway> = self.api();
+        tasks.spawn(self.clone().follow(
+            gateways,
+            watcher::Config::default(),
+            Watch::Gateways,
+            move |change| own.gateway(change),
+        ));
+        let own = self.clone();
+        let providers: Api<SeenProvider> = self.api();
+        tasks.spawn(self.clone().follow(
+            providers,
+            watcher::Config::default(),
+            Watch::Providers,
+            move |change| own.provider(change),
+        ));
+        let own = self.clone();
+        let pods: Api<Pod> = self.api();
+        tasks.spawn(self.clone().follow(
+            pods,
+            watcher::Config::default(),
+            Watch::Pods,
+            move |change| own.pod(change),
+        ));
+        let own = self.clone();
+        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        let config = match &self.namespace {
+            Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
+            None => watcher::Config::default(),
+        };
+        tasks.spawn(
+            self.clone()
+                .follow(namespaces, config, Watch::Namespaces, move |change| {
+                    own.namespace(change)
+                }),
+        );
+        tasks
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    async fn follow<K>(
+        self,
+        api: Api<K>,
+        config: watcher::Config,
+        name: Watch,
+        take: impl Fn(Change<K>) + Send,
+    ) where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let mut events = pin!(watcher(api, config));
+        let mut listing = Listing::new();
+        let mut retry = MIN_RETRY;
+        let mut synced = false;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    retry = MIN_RETRY;
+                    self.metrics.watch_told(name);
+                    let complete = matches!(event, Event::InitDone);
+                    for change in listing.changes(event) {
+                        take(change);
+                    }
+                    if complete && !synced {
+                        synced = true;
+                        info!(watch = name.as_str(), "all objects are known");
+                        self.synced.send_modify(|count| *count += 1);
+                    }
+                }
+                Err(error) => {
+                    self.metrics.watch_failed(name);
+                    warn!(watch = name.as_str(), %error, "a watch failed; it goes on");
+                    tokio::time::sleep(retry).await;
+                    retry = (retry * 2).min(MAX_RETRY);
+                }
+            }
+        }
+    }
+
+    fn gateway(&self, change: Change<SeenGateway>) {
+        let touched = match change {
+            Change::Set(mut gateway) => {
+                gateway.managed_fields_mut().clear();
+                self.world().set_gateway(gateway)
+            }
+            Change::Remove(key) => self.world().remove_gateway(&key),
+        };
+        self.ask(touched, Duration::ZERO);
+    }
+
+    fn provider(&self, change: Change<SeenProvider>) {
+        match change {
+            Change::Set(mut provider) => {
+                provider.managed_fields_mut().clear();
+                let key = Key::of(&provider);
+                if self.world().set_provider(provider) {
+                    self.queue.add(Request::Provider(key), Duration::ZERO);
+                }
+            }
+            Change::Remove(key) => self.world().remove_provider(&key),
+        }
+    }
+
+    fn pod(&self, change: Change<Pod>) {
+        let touched = match change {
+            Change::Set(pod) => {
+                let key = Key::of(&pod);
+                self.world().set_pod(&key, PodFacts::of(pod))
+            }
+            Change::Remove(key) => self.world().remove_pod(&key),
+        };
+        self.ask(touched, PODS_SETTLE);
+    }
+
+    fn namespace(&self, change: Change<PartialObjectMeta<Namespace>>) {
+        match change {
+            Change::Set(namespace) => {
+                let label = namespace.labels().get(INJECTION_LABEL);
+                let enabled = label.is_some_and(|value| value == INJECTION_ENABLED);
+                let name = Key::of(&namespace).name;
+                let touched = self.world().set_namespace(&name, enabled);
+                self.ask(touched, Duration::ZERO);
+            }
+            Change::Remove(key) => self.world().remove_namespace(&key.name),
+        }
+    }
+
+    fn ask(&self, gateways: Vec<Key>, delay: Duration) {
+        for gateway in gateways {
+            self.queue.add(Request::Gateway(gateway), delay);
+        }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Listing ===
+
+impl Listing {
+    fn new() -> Self {
+        Self {
+            known: HashSet::new(),
+            listed: None,
+        }
+    }
+
+    fn changes<K: Resource>(&mut self, event: Event<K>) -> Vec<Change<K>> {
+        match event {
+            Event::Init => {
+                self.listed = Some(HashSet::new());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let key = Key::of(&object);
+                if let Some(listed) = &mut self.listed {
+                    listed.insert(key.clone());
+                }
+                self.known.insert(key);
+                vec![Change::Set(object)]
+            }
+            Event::InitDone => {
+                let listed = self.listed.take().unwrap_or_default();
+                let gone: Vec<_> = self.known.difference(&listed).cloned().collect();
+                self.known = listed;
+                gone.into_iter().map(Change::Remove).collect()
+            }
+            Event::Apply(object) => {
+                self.known.insert(Key::of(&object));
+                vec![Change::Set(object)]
+            }
+            Event::Delete(object) => {
+                let key = Key::of(&object);
+                self.known.remove(&key);
+                vec![Change::Remove(key)]
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(name.to_owned());
+        pod.metadata.namespace = Some("crm".to_owned());
+        pod
+    }
+
+    fn told(listing: &mut Listing, event: Event<Pod>) -> Vec<String> {
+        let mut told: Vec<_> = listing
+            .changes(event)
+            .into_iter()
+            .map(|change| match change {
+                Change::Set(pod) => format!("+{}", pod.name_any()),
+                Change::Remove(key) => format!("-{}", key.name),
+            })
+            .collect();
+        told.sort();
+        told
+    }
+
+    #[test]
+    fn what_a_new_list_lacks_is_removed() {
+        let mut listing = Listing::new();
+        assert_eq!(told(&mut listing, Event::Init), [""; 0]);
+        assert_eq!(told(&mut listing, Event::InitApply(pod("a"))), ["+a"]);
+        assert_eq!(told(&mut listing, Event::InitApply(pod("b"))), ["+b"]);
+        assert_eq!(told(&mut listing, Event::InitDone), [""; 0]);
+        assert_eq!(told(&mut listing, Event::Apply(pod("c"))), ["+c"]);
+        assert_eq!(told(&mut listing, Event::Delete(pod("a"))), ["-a"]);
+        told(&mut listing, Event::Init);
+        assert_eq!(told(&mut listing, Event::InitApply(pod("c"))), ["+c"]);
+        assert_eq!(told(&mut listing, Event::InitDone), ["-b"]);
+        told(&mut listing, Event::Init);
+        assert_eq!(told(&mut listing, Event::InitDone), ["-c"]);
+    }
+
+    #[test]
+    fn an_interrupted_list_removes_nothing() {
+        let mut listing = Listing::new();
+        told(&mut listing, Event::Init);
+        told(&mut listing, Event::InitApply(pod("a")));
+        told(&mut listing, Event::InitApply(pod("b")));
+        told(&mut listing, Event::InitDone);
+        told(&mut listing, Event::Init);
+        told(&mut listing, Event::InitApply(pod("a")));
+        told(&mut listing, Event::Init);
+        told(&mut listing, Event::InitApply(pod("b")));
+        assert_eq!(told(&mut listing, Event::InitDone), ["-a"]);
+    }
+}

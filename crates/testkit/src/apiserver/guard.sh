@@ -1,0 +1,17 @@
+# Runs a program for as long as standard input is open, then kills it and
+# removes a directory: guard.sh DIR LOG PROGRAM ARGUMENT…
+#
+# The other end of standard input belongs to a test. However that test ends,
+# the system closes it.
+dir=$1 log=$2
+shift 2
+# A signal for the whole group must not end this shell before the program.
+trap '' INT TERM HUP QUIT
+"$@" </dev/null >"$log" 2>&1 &
+program=$!
+echo "$program"
+exec >/dev/null 2>&1
+while read -r _; do :; done
+kill -KILL "$program"
+wait "$program"
+rm -rf "$dir"
