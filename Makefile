@@ -82,14 +82,16 @@ deny: ## Licences, sources and bans (needs cargo-deny)
 	$(CARGO) deny --locked check bans licenses sources
 
 .PHONY: gen
-gen: build ## Write the generated files: CRDs, metrics.md, docs/cli.md
+gen: build ## Write the generated files: CRDs, operator, metrics.md, docs/cli.md
 	$(CARGO) run --locked -q -p xtask -- crds
+	$(CARGO) run --locked -q -p xtask -- operator
 	$(CARGO) run --locked -q -p xtask -- metrics-doc
 	$(CARGO) run --locked -q -p xtask -- cli-doc
 
 .PHONY: gen-check
 gen-check: build ## Check that the generated files are current
 	$(CARGO) run --locked -q -p xtask -- crds --check
+	$(CARGO) run --locked -q -p xtask -- operator --check
 	$(CARGO) run --locked -q -p xtask -- metrics-doc --check
 	$(CARGO) run --locked -q -p xtask -- cli-doc --check
 

@@ -79,7 +79,12 @@ async fn until_answer(client: &Client, path: &str, wanted: impl Fn(&Answer) -> b
 /// The value of one time series of a running sidecar; 0 when it is not there.
 async fn metric(health: SocketAddr, series: &str) -> u64 {
     let answer = Client::plaintext(health).get("/metrics").await.unwrap();
-    let text = answer.text();
+    value(&answer, series)
+}
+
+/// The value of one time series in scraped metrics.
+fn value(metrics: &Answer, series: &str) -> u64 {
+    let text = metrics.text();
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

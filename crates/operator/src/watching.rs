@@ -96,7 +96,7 @@ impl Watching {
         tasks.spawn(
             self.clone()
                 .follow(namespaces, config, Watch::Namespaces, move |change| {
-                    own.namespace(change)
+                    own.namespace(change);
                 }),
         );
         tasks

@@ -83,7 +83,7 @@ pub async fn serve(
         None => answer(&mut exchange, connection, parts, &mut body, &mut cors).await,
     };
     let ended = match body {
-        Some(unread) => leftover::discard(unread, expects_continue).await,
+        Some(unread) => Box::pin(leftover::discard(unread, expects_continue)).await,
         // These gave up in the middle of it.
         None => !matches!(&answered, Err(Refusal::BodyTooLarge | Refusal::Overloaded)),
     };

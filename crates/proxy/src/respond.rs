@@ -25,6 +25,7 @@ use crate::answer::Refusal;
 use crate::body::ResponseBody;
 use crate::collect::{CollectError, CollectLimits, collect};
 use crate::request::{Admitted, Record, Reply};
+use crate::session::NotOpened;
 use crate::shared::Held;
 use crate::stream::{CappedBody, EventCheck, EventStream, StreamTimes, generation, token_end};
 use crate::upstream::connection::UpstreamBody;
@@ -145,7 +146,10 @@ impl Answering {
             runtime.session_limits(),
         );
         shared.metrics.sessions(shared.sessions.len());
-        opened.map_err(|_full| Refusal::TooManySessions)
+        opened.map_err(|not_opened| match not_opened {
+            NotOpened::Full => Refusal::TooManySessions,
+            NotOpened::Taken => Refusal::UpstreamAnswer("upstream_session_taken"),
+        })
     }
 
     /// An event stream, filtered event by event where it must be.

@@ -187,7 +187,8 @@ impl Sidecar {
     /// Notes that a new configuration is not valid. What is in force stays.
     pub fn refuse(&self, error: String) {
         if self.shared.runtime.load().is_some() {
-            warn!(%error, "configuration refused; the last good one stays in force");
+            let in_force = self.shared.runtime.load().is_some();
+            warn!(%error, in_force, "configuration refused; what was in force before stays");
         } else {
             warn!(%error, "configuration refused");
         }

@@ -28,6 +28,15 @@ pub(crate) struct SessionLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooManySessions;
 
+/// Why a session that a server opened is not passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotOpened {
+    /// A bound was reached meanwhile.
+    Full,
+    /// The server gave the id to another principal before.
+    Taken,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct SessionTable {
     sessions: Mutex<Sessions>,
@@ -105,7 +114,7 @@ impl SessionTable {
     /// Remembers that the server gave `id` to `owner`.
     ///
     /// # Errors
-    /// [`TooManySessions`] when others filled the table since
+    /// [`NotOpened`] when others filled the table since
     /// [`check_room`](Self::check_room), or the id belongs to somebody else.
     pub(crate) fn open(
         &self,
@@ -114,7 +123,7 @@ impl SessionTable {
         owner: &PrincipalKey,
         now: Duration,
         limits: SessionLimits,
-    ) -> Result<(), TooManySessions> {
+    ) -> Result<(), NotOpened> {
         let name = SessionName {
             server: server.into(),
             id: id.into(),
@@ -123,13 +132,13 @@ impl SessionTable {
         if let Some(session) = sessions.by_id.get_mut(&name) {
             // A server that hands out one id twice must not join two callers.
             if session.owner != *owner {
-                return Err(TooManySessions);
+                return Err(NotOpened::Taken);
             }
             session.last_used = now;
             return Ok(());
         }
         if !sessions.has_room(owner, limits) {
-            return Err(TooManySessions);
+            return Err(NotOpened::Full);
         }
         *sessions.per_principal.entry(owner.clone()).or_insert(0) += 1;
         sessions.by_id.insert(

@@ -86,7 +86,9 @@ async fn attempt(
             },
         }
     }
-    let fresh = Connection::open(upstream, limits.connect).await?;
+    // Boxed like everything that most requests do not await: the future of a
+    // request is as large as the largest of them.
+    let fresh = Box::pin(Connection::open(upstream, limits.connect)).await?;
     match fresh.send(request).await {
         Ok(answer) => Ok(answer),
         Err(SendError::BrokenOff(error)) => Err(AttemptError::BrokenOff(error)),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use sidegate_policy::principal::SpiffeId;
 use sidegate_telemetry::logging::Level;
 
 /// The admin port unless told otherwise.
@@ -57,7 +58,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) health: Option<SocketAddr>,
     /// Trust domain of service accounts in rules
-    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    #[arg(long, value_name = "NAME", default_value = "cluster.local", value_parser = trust_domain)]
     pub(crate) trust_domain: String,
     /// Log level: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
@@ -70,7 +71,7 @@ pub(crate) struct Source {
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR", required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// Trust domain of service accounts in rules
-    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    #[arg(long, value_name = "NAME", default_value = "cluster.local", value_parser = trust_domain)]
     pub(crate) trust_domain: String,
 }
 
@@ -163,6 +164,16 @@ pub(crate) struct DrainArgs {
     pub(crate) timeout: Duration,
 }
 
+/// A trust domain (SPIFFE id, section 2.1).
+fn trust_domain(text: &str) -> Result<String, String> {
+    match format!("spiffe://{text}").parse::<SpiffeId>() {
+        Ok(id) if id.trust_domain() == text => Ok(text.to_owned()),
+        Ok(_) | Err(_) => Err(format!(
+            "`{text}` is not a trust domain, such as cluster.local"
+        )),
+    }
+}
+
 fn named_address(text: &str) -> Result<(String, SocketAddr), String> {
     let (name, address) = text
         .split_once('=')
@@ -232,6 +243,8 @@ mod tests {
             "sidegate run --config dir --bind everything",
             "sidegate run --config dir --admin 0.0.0.0:15020",
             "sidegate run --config dir --log-level loud",
+            "sidegate run --config dir --trust-domain Bad/Domain",
+            "sidegate check -f x --trust-domain spiffe://td",
             "sidegate check",
             "sidegate explain -f x --server s",
             "sidegate explain -f x --server s --tool a --prompt b",

@@ -1,8 +1,10 @@
 //! `sidegate run`: the sidecar, until a signal or its admin port stops it.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::bail;
 use sidegate_policy::clock::SystemClock;
 use sidegate_proxy::listener::ListenOptions;
 use sidegate_proxy::run::{FileSource, FollowingSidecar, RunOptions, run_from_files};
@@ -59,10 +61,16 @@ async fn serve(args: RunArgs) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock);
     let metrics = Metrics::new();
     let audit = AuditLog::start(Box::new(std::io::stdout()), Arc::clone(&metrics));
+    let mut listen = BTreeMap::new();
+    for (name, address) in args.listen {
+        if listen.insert(name.clone(), address).is_some() {
+            bail!("--listen {name}=… is given twice: give each listener one address");
+        }
+    }
     let options = RunOptions {
         listen: ListenOptions {
             bind: args.bind,
-            listen: args.listen.into_iter().collect(),
+            listen,
         },
         admin: args.admin,
         health: args.health,

@@ -37,7 +37,6 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "sidegate-api",
             "sidegate-config",
             "sidegate-policy",
-            "sidegate-tls",
             "sidegate-telemetry",
         ],
     ),

@@ -10,6 +10,7 @@ mod deps;
 mod floors;
 mod generated;
 mod metrics_doc;
+mod operator;
 mod tidy;
 mod workspace;
 
@@ -36,6 +37,8 @@ enum Command {
     MetricsDoc(Generate),
     /// Write docs/cli.md from the help of the programs
     CliDoc(Generate),
+    /// Write manifests/operator/operator.yaml as the operator prints it
+    Operator(Generate),
     /// Check which crates depend on which, and what the sidecar must not link
     Deps,
     /// Check that dependencies are free of published advisories
@@ -73,6 +76,7 @@ fn run(command: &Command) -> Result<Vec<String>> {
         Command::Crds(generate) => crds::run(&workspace, generate.check),
         Command::MetricsDoc(generate) => metrics_doc::run(&workspace, generate.check),
         Command::CliDoc(generate) => cli_doc::run(&workspace, generate.check),
+        Command::Operator(generate) => operator::run(&workspace, generate.check),
         Command::Deps => deps::run(&workspace),
         Command::Floors => floors::run(&workspace),
         Command::Tidy => tidy::run(&workspace),

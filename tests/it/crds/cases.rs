@@ -135,13 +135,11 @@ impl Field<'_> {
 
 /// The place of a field, made when it is not there.
 fn place<'a>(object: &'a mut Value, pointer: &str) -> &'a mut Value {
-    pointer
-        .split('/')
-        .skip(1)
-        .fold(object, |at, step| match at {
-            Value::Array(items) => &mut items[step.parse::<usize>().unwrap()],
-            other => &mut other[step],
-        })
+    let steps = pointer.split('/').skip(1);
+    steps.fold(object, |at, step| match step.parse::<usize>() {
+        Ok(index) => &mut at[index],
+        Err(_) => &mut at[step],
+    })
 }
 
 /// A list with one text in it.

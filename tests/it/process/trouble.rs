@@ -12,7 +12,7 @@ use sidegate_testkit::poll::until;
 use sidegate_testkit::process::SidegateProcess;
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{ANY_LISTENER, Desk, FILE, client, metric, until_answer};
+use super::{ANY_LISTENER, Desk, FILE, client, metric, until_answer, value};
 
 const DROPPED: &str = "sidegate_audit_lines_dropped_total";
 
@@ -201,11 +201,7 @@ async fn until_logged(sidecar: &mut SidegateProcess, message: &str) {
 
 async fn scrape(connection: &mut Connection, series: &str) -> u64 {
     let request = http::Request::get("/metrics").body(bytes::Bytes::new());
-    let text = connection.send(request.unwrap()).await.unwrap().text();
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    value.map_or(0, |value| value.parse().unwrap())
+    value(&connection.send(request.unwrap()).await.unwrap(), series)
 }
 
 async fn until_served(desk: &Desk, sidecar: &mut SidegateProcess) {

@@ -405,3 +405,60 @@ fn defaults_follow_a_lower_limit() {
         assert_eq!(with_limit(name, value), none, "{name}");
     }
 }
+
+fn with_options(spec: McpGatewaySpec, built_in_ca: bool) -> Result<ValidatedGateway, Violations> {
+    let documents = Documents {
+        gateways: vec![GatewayDocument::new("default", "demo", spec)],
+        ..Documents::default()
+    };
+    let options = Options {
+        allow_loopback: false,
+        built_in_ca,
+        trust_domain: "td".to_owned(),
+    };
+    validate(&documents, None, &options)
+}
+
+#[test]
+fn tls_without_a_certificate_needs_a_built_in_authority() {
+    use sidegate_api::gateway::TlsMode;
+
+    for (mode, mutual) in [(TlsMode::Mutual, true), (TlsMode::Server, false)] {
+        let mut spec = spec();
+        spec.tls.mode = mode;
+        assert!(with_options(spec.clone(), false).is_err());
+        let config = crate::build(with_options(spec, true).expect("valid"));
+        assert_eq!(config.tls, TlsConfig::BuiltIn { mutual });
+    }
+}
+
+#[test]
+fn a_cause_tells_what_sort_of_thing_is_wrong() {
+    let causes = |change: &dyn Fn(&mut McpGatewaySpec)| {
+        let mut spec = spec();
+        change(&mut spec);
+        let violations = with_options(spec, true).expect_err("refused");
+        violations.iter().map(Violation::cause).collect::<Vec<_>>()
+    };
+    assert_eq!(causes(&|spec| spec.servers[0].port = 0), [Cause::Invalid]);
+    assert_eq!(
+        causes(&|spec| spec.anomaly = Some(from_json(json!({})))),
+        [Cause::Unserved]
+    );
+    let tls = json!({"mode": "Server", "certificateRef": {"name": "none"}});
+    assert_eq!(
+        causes(&|spec| spec.tls = from_json(tls.clone())),
+        [Cause::SecretNotFound]
+    );
+    let keys = json!({"configMapKeyRef": {"name": "none", "key": "k"}});
+    assert_eq!(
+        causes(&|spec| spec.authentication.jwt[0].jwks = from_json(keys.clone())),
+        [Cause::ConfigMapNotFound]
+    );
+    let keys = json!({"inline": "{}"});
+    assert_eq!(
+        causes(&|spec| spec.authentication.jwt[0].jwks = from_json(keys.clone())),
+        [Cause::Invalid],
+        "what is written inline is the gateway's own"
+    );
+}

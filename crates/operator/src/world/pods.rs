@@ -62,8 +62,7 @@ impl PodFacts {
 impl Namespace {
     /// Returns the gateways that the change is about.
     pub(super) fn set_pod(&mut self, name: &Arc<str>, pod: PodFacts) -> Vec<Arc<str>> {
-        let before = self.pods.insert(Arc::clone(name), pod.clone());
-        if before.is_some_and(|before| before == pod) {
+        if self.pods.get(name) == Some(&pod) {
             return Vec::new();
         }
         let mut touched = Vec::new();
@@ -78,6 +77,7 @@ impl Namespace {
                 touched.push(Arc::clone(gateway));
             }
         }
+        self.pods.insert(Arc::clone(name), pod);
         touched
     }
 

@@ -44,8 +44,11 @@ fn key(name: &str) -> Key {
     Key::new("crm", name)
 }
 
-fn names(touched: Vec<Key>) -> Vec<String> {
-    let mut names: Vec<_> = touched.iter().map(|key| key.name.to_string()).collect();
+fn names(touched: impl IntoIterator<Item = Key>) -> Vec<String> {
+    let mut names: Vec<_> = touched
+        .into_iter()
+        .map(|key| key.name.to_string())
+        .collect();
     names.sort();
     names
 }

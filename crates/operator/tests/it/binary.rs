@@ -54,7 +54,7 @@ async fn it_runs_from_a_kubeconfig_and_ends_with_a_signal() {
     let log = BufReader::new(child.stderr.take().expect("a pipe"));
     let mut lines = log.lines();
     cluster
-        .gateway("support", crate::cluster::spec("support"))
+        .gateway("support", &crate::cluster::spec("support"))
         .await;
     cluster
         .until("support", "Accepted", ("True", "Accepted"))

@@ -103,7 +103,7 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))
     }
 
-    pub(crate) async fn gateway(&self, name: &str, spec: Value) -> DynamicObject {
+    pub(crate) async fn gateway(&self, name: &str, spec: &Value) -> DynamicObject {
         self.apply(gateway(name, spec)).await
     }
 
@@ -230,7 +230,7 @@ pub(crate) async fn config(kubeconfig: &str) -> Config {
     config.expect("a configuration")
 }
 
-pub(crate) fn gateway(name: &str, spec: Value) -> Value {
+pub(crate) fn gateway(name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "sidegate.dev/v1alpha1",
         "kind": "McpGateway",

@@ -7,8 +7,8 @@ async fn the_older_of_two_gateways_has_the_pods_until_it_is_gone() {
     let cluster = Cluster::new("conflicts").await;
     let operator = cluster.operator().await;
     // Their times of creation may be equal: then the name decides.
-    cluster.gateway("a-first", spec("support")).await;
-    cluster.gateway("b-second", spec("support")).await;
+    cluster.gateway("a-first", &spec("support")).await;
+    cluster.gateway("b-second", &spec("support")).await;
     let message = cluster
         .until("b-second", "Accepted", ("False", "Conflicted"))
         .await;
@@ -30,12 +30,12 @@ async fn the_older_of_two_gateways_has_the_pods_until_it_is_gone() {
 async fn a_pod_that_two_select_makes_a_conflict_and_its_label_ends_it() {
     let cluster = Cluster::new("shared-pod").await;
     let operator = cluster.operator().await;
-    cluster.gateway("a-old", spec("support")).await;
+    cluster.gateway("a-old", &spec("support")).await;
     let mut wide = spec("support");
     wide["selector"] = serde_json::json!({
         "matchExpressions": [{"key": "app", "operator": "In", "values": ["support", "sales"]}],
     });
-    cluster.gateway("b-wide", wide).await;
+    cluster.gateway("b-wide", &wide).await;
     cluster
         .until("b-wide", "Accepted", ("True", "Accepted"))
         .await;

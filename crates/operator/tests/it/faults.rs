@@ -31,7 +31,7 @@ async fn a_bad_object_stops_nothing_and_is_told_so() {
     let mut bad = spec("support");
     bad["tls"] = json!({"mode": "Quantum"});
     let end = tokio::time::Instant::now() + crate::cluster::PATIENCE;
-    let object = crate::cluster::gateway("bad", bad);
+    let object = crate::cluster::gateway("bad", &bad);
     loop {
         // The API server takes a changed definition after a while.
         let params = kube::api::PatchParams::apply("test").force();
@@ -51,7 +51,7 @@ async fn a_bad_object_stops_nothing_and_is_told_so() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let operator = cluster.operator().await;
-    cluster.gateway("good", spec("sales")).await;
+    cluster.gateway("good", &spec("sales")).await;
     cluster
         .until("good", "Accepted", ("True", "Accepted"))
         .await;
@@ -73,7 +73,7 @@ async fn a_bad_object_stops_nothing_and_is_told_so() {
         .resource_version;
     assert_eq!(now.as_deref(), Some(&*version));
 
-    cluster.gateway("bad", spec("support")).await;
+    cluster.gateway("bad", &spec("support")).await;
     cluster.until("bad", "Accepted", ("True", "Accepted")).await;
     operator.stop().await.expect("it stops");
 }
@@ -139,9 +139,9 @@ async fn after_an_outage_of_the_api_server_nothing_is_missed() {
     through.cluster_url = format!("https://{}", relay.address).parse().expect("a URL");
     let client = Client::try_from(through).expect("a client");
     let operator = cluster.operator_as(client).await;
-    cluster.gateway("changed", spec("a")).await;
-    cluster.gateway("deleted", spec("b")).await;
-    cluster.gateway("rival", spec("b")).await;
+    cluster.gateway("changed", &spec("a")).await;
+    cluster.gateway("deleted", &spec("b")).await;
+    cluster.gateway("rival", &spec("b")).await;
     cluster
         .until("changed", "Accepted", ("True", "Accepted"))
         .await;
@@ -154,8 +154,8 @@ async fn after_an_outage_of_the_api_server_nothing_is_missed() {
     until_metric_above(&operator, failures, 0).await;
     let mut broken = spec("a");
     broken["authorization"]["rules"][0]["when"] = json!("args.a ==");
-    cluster.gateway("changed", broken).await;
-    cluster.gateway("new", spec("c")).await;
+    cluster.gateway("changed", &broken).await;
+    cluster.gateway("new", &spec("c")).await;
     cluster.delete("McpGateway", "deleted").await;
     let object = cluster.get("McpGateway", "new").await;
     assert_eq!(object.data["status"], Value::Null);
@@ -185,7 +185,7 @@ async fn definitions_may_come_after_the_operator() {
     until_metric_above(&operator, failures, 0).await;
     assert_eq!(crate::cluster::get(&operator, "/readyz").await.0, 503);
     install_crds(cluster.server);
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "Accepted", ("True", "Accepted"))
         .await;

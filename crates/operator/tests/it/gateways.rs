@@ -8,7 +8,7 @@ use crate::cluster::{Cluster, condition_of, get, metric, spec, touch, until_metr
 async fn a_gateway_is_created_broken_mended_and_deleted() {
     let cluster = Cluster::new("life").await;
     let operator = cluster.operator().await;
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "Accepted", ("True", "Accepted"))
         .await;
@@ -25,7 +25,7 @@ async fn a_gateway_is_created_broken_mended_and_deleted() {
 
     let mut broken = spec("support");
     broken["authorization"]["rules"][0]["when"] = json!("args.priority ==");
-    cluster.gateway("support", broken).await;
+    cluster.gateway("support", &broken).await;
     let message = cluster
         .until("support", "Accepted", ("False", "Invalid"))
         .await;
@@ -39,12 +39,12 @@ async fn a_gateway_is_created_broken_mended_and_deleted() {
     let invalid = condition_of(&cluster.get("McpGateway", "support").await, "Accepted");
     assert!(invalid["lastTransitionTime"].as_str() >= accepted["lastTransitionTime"].as_str());
 
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "Accepted", ("True", "Accepted"))
         .await;
     cluster.delete("McpGateway", "support").await;
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "Accepted", ("True", "Accepted"))
         .await;
@@ -55,7 +55,7 @@ async fn a_gateway_is_created_broken_mended_and_deleted() {
 async fn pods_are_counted_as_they_come_and_go() {
     let cluster = Cluster::new("pods").await;
     let operator = cluster.operator().await;
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "Ready", ("False", "NoReadyPods"))
         .await;
@@ -98,7 +98,7 @@ async fn a_namespace_without_the_label_is_told_the_command() {
     let cluster = Cluster::new("unlabelled").await;
     cluster.label_namespace("disabled").await;
     let operator = cluster.operator().await;
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     let message = cluster
         .until("support", "Ready", ("False", "NamespaceNotEnabled"))
         .await;
@@ -118,7 +118,7 @@ async fn what_is_not_served_is_an_unsupported_value() {
     let mut limited = spec("support");
     limited["rateLimits"] =
         json!([{"name": "a", "per": "Principal", "requests": 1, "period": "1m"}]);
-    cluster.gateway("support", limited).await;
+    cluster.gateway("support", &limited).await;
     let message = cluster
         .until("support", "Accepted", ("False", "UnsupportedValue"))
         .await;
@@ -151,7 +151,7 @@ async fn what_is_not_served_is_an_unsupported_value() {
 async fn nothing_is_written_when_nothing_changed() {
     let cluster = Cluster::new("quiet").await;
     let operator = cluster.operator().await;
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "Ready", ("False", "NoReadyPods"))
         .await;
@@ -195,7 +195,7 @@ async fn nothing_is_written_when_nothing_changed() {
 async fn a_status_that_others_wrote_is_put_right() {
     let cluster = Cluster::new("tampered").await;
     let operator = cluster.operator().await;
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "Ready", ("False", "NoReadyPods"))
         .await;
@@ -220,7 +220,7 @@ async fn the_health_port_tells_when_everything_is_known() {
     let cluster = Cluster::new("health").await;
     let operator = cluster.operator().await;
     assert_eq!(get(&operator, "/healthz").await.0, 200);
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "Accepted", ("True", "Accepted"))
         .await;
@@ -243,11 +243,11 @@ async fn each_refusal_is_an_event_with_its_own_note() {
         let other = json!({"name": "other", "tools": ["other"]});
         rules.expect("rules").push(other);
         broken["authorization"]["rules"][broken_rule]["when"] = json!("args.priority ==");
-        cluster.gateway("support", broken).await;
+        cluster.gateway("support", &broken).await;
         cluster
             .until("support", "Accepted", ("False", "Invalid"))
             .await;
-        cluster.gateway("support", spec("support")).await;
+        cluster.gateway("support", &spec("support")).await;
         cluster
             .until("support", "Accepted", ("True", "Accepted"))
             .await;

@@ -55,7 +55,7 @@ async fn only_the_leader_writes_and_a_stopped_one_hands_over_at_once() {
     let first = replica(&cluster, "first").await;
     until_leads(&first, true).await;
     let second = replica(&cluster, "second").await;
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "Accepted", ("True", "Accepted"))
         .await;
@@ -73,7 +73,7 @@ async fn only_the_leader_writes_and_a_stopped_one_hands_over_at_once() {
     assert_eq!(holder(&cluster).await, "second");
     let mut broken = spec("support");
     broken["authorization"]["rules"][0]["when"] = json!("args.a ==");
-    cluster.gateway("support", broken).await;
+    cluster.gateway("support", &broken).await;
     cluster
         .until("support", "Accepted", ("False", "Invalid"))
         .await;
@@ -113,7 +113,7 @@ async fn a_leader_whose_lease_was_taken_stops_writing() {
         taken.expect("it is taken");
         sleep(Duration::from_millis(50)).await;
     }
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     let free = json!({"spec": {"holderIdentity": null}});
     let object = cluster.get("McpGateway", "support").await;
     assert!(object.data["status"].is_null(), "{}", object.data);

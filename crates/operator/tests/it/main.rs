@@ -3,6 +3,13 @@
 //! Each test has a namespace and an operator of its own. There are no nodes
 //! and no controllers, so a pod is what a test writes.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a broken assumption shall end a test"
+)]
+
 mod binary;
 mod cluster;
 mod conflicts;

@@ -60,7 +60,7 @@ async fn the_command_in_the_status_is_all_that_a_secret_needs() {
     with_keys["tls"] = json!({"mode": "Server", "certificateRef": {"name": "tls"}});
     with_keys["authentication"]["jwt"][0]["jwks"] =
         json!({"configMapKeyRef": {"name": "keys", "key": "k"}});
-    cluster.gateway("support", with_keys).await;
+    cluster.gateway("support", &with_keys).await;
     let forbidden = ("False", "Forbidden");
     let message = cluster.until("support", "ResolvedRefs", forbidden).await;
     assert!(message.contains("Secret forbidden/tls"), "{message}");

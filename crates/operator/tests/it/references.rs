@@ -33,7 +33,7 @@ async fn a_secret_appears_changes_and_disappears() {
     let cluster = Cluster::new("secrets").await;
     let operator = cluster.operator().await;
     cluster
-        .gateway("support", with_certificate("support", "tls"))
+        .gateway("support", &with_certificate("support", "tls"))
         .await;
     let message = cluster
         .until("support", "ResolvedRefs", ("False", "SecretNotFound"))
@@ -101,7 +101,7 @@ async fn key_sets_are_read_from_config_maps() {
     let mut spec = spec("support");
     spec["authentication"]["jwt"][0]["jwks"] =
         json!({"configMapKeyRef": {"name": "keys", "key": "jwks.json"}});
-    cluster.gateway("support", spec).await;
+    cluster.gateway("support", &spec).await;
     let missing = ("False", "ConfigMapNotFound");
     cluster.until("support", "ResolvedRefs", missing).await;
     let keys = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "keys"}, "data": data});
@@ -139,13 +139,13 @@ async fn key_sets_are_read_from_config_maps() {
 async fn the_built_in_authority_needs_no_certificate_and_plaintext_is_noted() {
     let cluster = Cluster::new("authority").await;
     let operator = cluster.operator().await;
-    cluster.gateway("support", spec("support")).await;
+    cluster.gateway("support", &spec("support")).await;
     cluster
         .until("support", "ResolvedRefs", ("True", "ResolvedRefs"))
         .await;
     let mut plaintext = spec("sales");
     plaintext["tls"] = json!({"mode": "Plaintext"});
-    cluster.gateway("sales", plaintext).await;
+    cluster.gateway("sales", &plaintext).await;
     let message = cluster
         .until("sales", "Accepted", ("True", "Accepted"))
         .await;

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -22,6 +22,9 @@ use super::transport::Transport;
 use crate::body::{BodyError, ResponseBody};
 use crate::request::{self, ConnectionInfo};
 use crate::shared::Shared;
+
+/// The future of a request; every request allocates and fills one.
+const MAX_FUTURE_BYTES: usize = 7168;
 
 /// Answers the requests of one connection.
 #[derive(Clone)]
@@ -62,9 +65,17 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
     fn call(&self, request: Request<Incoming>) -> Answer {
         let service = self.clone();
         let in_flight = self.activity.begin_request();
-        Box::pin(async move {
-            let answer = request::serve(&service.shared, &service.connection, request);
-            let mut response = match caught(answer).await {
+        boxed(async move {
+            let answered = {
+                // Pinned where it is made: moving it would copy kilobytes.
+                let answer = pin!(request::serve(
+                    &service.shared,
+                    &service.connection,
+                    request
+                ));
+                caught(answer).await
+            };
+            let mut response = match answered {
                 Ok(response) => response,
                 Err(panic) => service.after_panic(&panic),
             };
@@ -114,6 +125,20 @@ impl RequestService {
         }
         response
     }
+}
+
+/// Boxes the future of a request, which is copied once on its way.
+fn boxed<F>(future: F) -> Answer
+where
+    F: Future<Output = Result<Response<CountedBody>, Infallible>> + Send + 'static,
+{
+    const {
+        assert!(
+            size_of::<F>() <= MAX_FUTURE_BYTES,
+            "box what is seldom awaited"
+        );
+    };
+    Box::pin(future)
 }
 
 // === impl CountedBody ===
@@ -176,8 +201,7 @@ fn report(shared: &Shared, panic: &Panic) {
 ///
 /// State shared between requests is behind locks that are taken over when
 /// poisoned, so what a panic leaves behind is whole.
-async fn caught<F: Future>(future: F) -> Result<F::Output, Panic> {
-    let mut future = std::pin::pin!(future);
+async fn caught<F: Future>(mut future: Pin<&mut F>) -> Result<F::Output, Panic> {
     std::future::poll_fn(
         |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Ok),
@@ -199,13 +223,13 @@ mod tests {
             }
             panic!("broken: {at_once}");
         }
-        assert_eq!(caught(async { 7 }).await, Ok(7));
+        assert_eq!(caught(pin!(async { 7 })).await, Ok(7));
         assert_eq!(
-            caught(fails(true)).await,
+            caught(pin!(fails(true))).await,
             Err(Panic("broken: true".to_owned()))
         );
         assert_eq!(
-            caught(fails(false)).await,
+            caught(pin!(fails(false))).await,
             Err(Panic("broken: false".to_owned()))
         );
     }

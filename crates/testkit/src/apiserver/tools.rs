@@ -82,10 +82,10 @@ mod tests {
     fn the_cache_is_where_its_owner_keeps_caches() {
         let path = |text: &str| Some(OsString::from(text));
         for (xdg, home, expected) in [
-            (None, path("/home/a"), Some("/home/a/.cache")),
-            (path("/c"), path("/home/a"), Some("/c")),
-            (path(""), path("/home/a"), Some("/home/a/.cache")),
-            (path("c"), path("/home/a"), Some("/home/a/.cache")),
+            (None, path("/h"), Some("/h/.cache")),
+            (path("/c"), path("/h"), Some("/c")),
+            (path(""), path("/h"), Some("/h/.cache")),
+            (path("c"), path("/h"), Some("/h/.cache")),
             (None, None, None),
         ] {
             let expected = expected.map(|base| Path::new(base).join("sidegate/cluster-tools"));

@@ -1,4 +1,4 @@
-//! Example manifests: each must be one that `sidegate check` takes.
+//! Example manifests: each must be one that a cluster or the desk takes.
 
 use anyhow::Result;
 use sidegate_config::{Options, documents, validate};
@@ -7,13 +7,13 @@ use crate::workspace::Workspace;
 
 pub(super) fn run(workspace: &Workspace) -> Result<Vec<String>> {
     let folder = workspace.root().join("manifests");
-    let generated = folder.join("crds");
+    let generated = [folder.join("crds"), folder.join("operator")];
     let mut problems = Vec::new();
     for file in workspace.files(&folder)? {
         let is_document = file
             .extension()
             .is_some_and(|it| it == "yaml" || it == "yml");
-        if is_document && !file.starts_with(&generated) {
+        if is_document && !generated.iter().any(|it| file.starts_with(it)) {
             let text = std::fs::read_to_string(&file)?;
             problems.extend(refused(&workspace.name(&file), &text));
         }
@@ -25,7 +25,8 @@ pub(super) fn run(workspace: &Workspace) -> Result<Vec<String>> {
 fn refused(name: &str, text: &str) -> Vec<String> {
     let options = Options {
         allow_loopback: true,
-        built_in_ca: false,
+        // The cluster's, or the desk's development certificates.
+        built_in_ca: true,
         trust_domain: "cluster.local".to_owned(),
     };
     let documents = match documents::parse(name, text) {
