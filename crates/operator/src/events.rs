@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::chain::Chain;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -91,7 +92,7 @@ impl Events {
             secondary: None,
         };
         if let Err(error) = recorder.publish(&event, &object).await {
-            debug!(%error, "an event was not published");
+            debug!(error = %Chain(&error), "an event was not published");
         }
     }
 

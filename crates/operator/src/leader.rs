@@ -17,6 +17,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
+use crate::chain::Chain;
+
 /// The Lease, and by which name this replica holds it.
 #[derive(Debug, Clone)]
 pub struct LeaseSettings {
@@ -107,7 +109,7 @@ impl Election {
                 }
                 Ok(Ok(Tried::HeldByOther)) if leads => self.step_down(&leading, "another leads"),
                 Ok(Ok(Tried::HeldByOther)) => {}
-                Ok(Err(error)) => warn!(%error, "the Lease cannot be held"),
+                Ok(Err(error)) => warn!(error = %Chain(&error), "the Lease cannot be held"),
                 Err(_) => debug!("the Lease was not held in time"),
             }
             if *leading.borrow() && Instant::now() >= renewed + patience {
@@ -126,7 +128,9 @@ impl Election {
         let mut election = Self::new(client, settings);
         match timeout(deadline, election.try_release()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "the Lease was not given up; it will lapse"),
+            Ok(Err(error)) => {
+                warn!(error = %Chain(&error), "the Lease was not given up; it will lapse")
+            }
             Err(_) => warn!("the Lease was not given up in time; it will lapse"),
         }
     }

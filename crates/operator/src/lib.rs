@@ -12,6 +12,7 @@
 //! [`injector`] decides what a pod gets; it is pure, and no webhook serves it
 //! yet. Nor is there a certificate authority or a stream of configurations.
 
+mod chain;
 mod events;
 mod health;
 pub mod injector;

@@ -31,6 +31,8 @@ pub(crate) enum ReconcileResult {
     Written,
     /// The status was right already.
     Unchanged,
+    /// The object changed meanwhile; its watch asks again.
+    Outdated,
     /// An answer about something that is referred to is awaited.
     Waiting,
     /// The object is gone.
@@ -79,6 +81,7 @@ impl ReconcileResult {
         match self {
             Self::Written => "written",
             Self::Unchanged => "unchanged",
+            Self::Outdated => "outdated",
             Self::Waiting => "waiting",
             Self::Gone => "gone",
             Self::Failed => "failed",

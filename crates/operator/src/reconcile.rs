@@ -90,21 +90,10 @@ async fn gateway(context: &Context, key: &Key) -> Result<ReconcileResult, Reconc
     };
     let generation = view.object.meta().generation;
     let wanted = status::gateway(key, &view, findings, generation);
-    let result = update_status(
-        context,
-        view.object.as_ref(),
-        &view.object.object_ref(&()),
-        &current,
-        wanted,
-    )
-    .await?;
-    match result {
-        Some(written) => {
-            context.world().gateway_written(&view.object, written);
-            Ok(ReconcileResult::Written)
-        }
-        None => Ok(ReconcileResult::Unchanged),
-    }
+    let reference = view.object.object_ref(&());
+    let remember = |written| context.world().gateway_written(&view.object, written);
+    let object = view.object.as_ref();
+    update_status(context, object, &reference, &current, wanted, remember).await
 }
 
 // === impl Context ===

@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
+use crate::chain::Chain;
 use crate::events::Events;
 use crate::health::{self, Health};
 use crate::leader::{Election, LeaseSettings};
@@ -275,7 +276,9 @@ impl Parts {
         loop {
             match Account::ask(self.client.clone()).await {
                 Ok(account) => return account,
-                Err(error) => warn!(%error, "the API server does not say who this is"),
+                Err(error) => {
+                    warn!(error = %Chain(&error), "the API server does not say who this is")
+                }
             }
             sleep(RETRY).await;
         }
@@ -327,7 +330,7 @@ async fn work(context: Arc<Context>, metrics: Arc<Metrics>) {
             Ok(result) => (result, Ended::Done),
             Err(error) => {
                 warn!(
-                    kind = request.kind(), object = %request.key(), %error,
+                    kind = request.kind(), object = %request.key(), error = %Chain(&error),
                     "a reconcile failed; it is tried again"
                 );
                 (ReconcileResult::Failed, Ended::Failed)

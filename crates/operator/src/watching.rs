@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::chain::Chain;
 use crate::key::Key;
 use crate::metrics::{Metrics, Watch};
 use crate::queue::{Queue, Request};
@@ -143,7 +144,7 @@ impl Watching {
                 }
                 Err(error) => {
                     self.metrics.watch_failed(name);
-                    warn!(watch = name.as_str(), %error, "a watch failed; it goes on");
+                    warn!(watch = name.as_str(), error = %Chain(&error), "a watch failed; it goes on");
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(MAX_RETRY);
                 }

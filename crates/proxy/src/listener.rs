@@ -5,6 +5,7 @@
 //! new before anything changes, keeps what stays, and closes what went; open
 //! connections of a closed listener are served to their end.
 
+mod descriptors;
 mod plan;
 
 use std::io;
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use self::descriptors::most_connections;
 pub use self::plan::{ListenError, ListenOptions};
 pub(crate) use self::plan::{Wanted, machine_addresses, plan};
 use crate::connection::transport::Transport;
@@ -218,7 +220,8 @@ fn admit(
     let runtime = shared.runtime.load();
     let limit = runtime
         .as_deref()
-        .map_or(0, |runtime| runtime.config.limits.max_connections);
+        .map_or(0, |runtime| runtime.config.limits.max_connections)
+        .min(most_connections());
     let Some(open) = shared.drain.open(limit) else {
         // Dropping the stream closes it at once.
         shared.metrics.connection_refused("max_connections");

@@ -55,6 +55,9 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 }
 
 async fn serve(args: RunArgs) -> anyhow::Result<()> {
+    // As many connections as the system lets the process have; a refusal
+    // leaves what there was, and the listeners keep within it.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     // Before anything else: a signal during the start must not be lost.
     let mut signals = Signals::new()?;
     let log = logging::init(args.log_level);

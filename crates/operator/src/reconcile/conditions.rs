@@ -76,18 +76,22 @@ pub(super) fn complete(
 }
 
 /// What a person should know of a change: a condition of `types` began or
-/// ceased to hold, or does not hold for another reason.
+/// ceased to hold, or says something else. Of one that holds from the start,
+/// only the first type is news.
 pub(super) fn notices(types: &[&str], current: &[Condition], wanted: &[Condition]) -> Vec<Notice> {
     wanted
         .iter()
         .filter(|condition| types.contains(&condition.condition_type.as_str()))
-        .filter(|condition| {
-            let before = find(current, &condition.condition_type);
-            !before.is_some_and(|before| {
-                before.status == condition.status
-                    && before.reason == condition.reason
-                    && before.message == condition.message
-            })
+        .filter(|condition| match find(current, &condition.condition_type) {
+            Some(before) => {
+                before.status != condition.status
+                    || before.reason != condition.reason
+                    || before.message != condition.message
+            }
+            None => {
+                condition.status != ConditionStatus::True
+                    || types.first() == Some(&condition.condition_type.as_str())
+            }
         })
         .map(|condition| Notice {
             warning: condition.status == ConditionStatus::False,
@@ -144,6 +148,11 @@ mod tests {
         let good = notices(&types, &known, &[holds("Accepted", "Accepted", "good")]);
         assert!(!good[0].warning);
         assert_eq!(notices(&["Ready"], &[], &known), []);
+        let first = holds("Accepted", "Accepted", "good");
+        let first = [first, holds("ResolvedRefs", "ResolvedRefs", "good")];
+        let told = notices(&["Accepted", "ResolvedRefs"], &[], &first);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].reason, "Accepted");
     }
 
     #[test]

@@ -34,14 +34,16 @@ pub(super) async fn reconcile(
     };
     let wanted = status(problem, object.meta().generation);
     let reference = object.object_ref(&());
-    let written = update_status(context, object.as_ref(), &reference, &current, wanted).await?;
-    match written {
-        Some(written) => {
-            context.world().provider_written(&object, written);
-            Ok(ReconcileResult::Written)
-        }
-        None => Ok(ReconcileResult::Unchanged),
-    }
+    let remember = |written| context.world().provider_written(&object, written);
+    update_status(
+        context,
+        object.as_ref(),
+        &reference,
+        &current,
+        wanted,
+        remember,
+    )
+    .await
 }
 
 fn unserved() -> Problem {

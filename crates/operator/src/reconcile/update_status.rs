@@ -22,6 +22,7 @@ use super::conditions::{complete, notices};
 use super::{Context, ReconcileError};
 use crate::events::CONTROLLER;
 use crate::key::Key;
+use crate::metrics::ReconcileResult;
 
 /// The owner of every field that the operator writes.
 const FIELD_MANAGER: &str = CONTROLLER;
@@ -37,15 +38,16 @@ pub(super) trait Status: Clone + PartialEq + Serialize {
     fn generation(&self) -> Option<i64>;
 }
 
-/// Writes the status of an object if it differs from `current`, and returns
-/// what the object became.
+/// Writes the status of an object if it differs from `current`, gives what the
+/// object became to `remember`, and then tells people. Says whether it wrote.
 pub(super) async fn update_status<K, S>(
     context: &Context,
     object: &DeserializeGuard<K>,
     reference: &ObjectReference,
     current: &S,
     mut wanted: S,
-) -> Result<Option<DeserializeGuard<K>>, ReconcileError>
+    remember: impl FnOnce(DeserializeGuard<K>),
+) -> Result<ReconcileResult, ReconcileError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
     K: DeserializeOwned,
@@ -60,7 +62,7 @@ where
         now,
     );
     if wanted == *current {
-        return Ok(None);
+        return Ok(ReconcileResult::Unchanged);
     }
     let key = Key::of(object);
     let api: Api<DeserializeGuard<K>> = Api::namespaced(context.client.clone(), &key.namespace);
@@ -72,11 +74,13 @@ where
         Ok(Ok(written)) => written,
         // It changed or went while it was reconciled: its watch asks again.
         Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_not_found() => {
-            return Ok(None);
+            return Ok(ReconcileResult::Outdated);
         }
         Ok(Err(error)) => return Err(ReconcileError::UpdateStatus(error)),
         Err(_) => return Err(ReconcileError::Timeout),
     };
+    // At once, before its watch tells the same.
+    remember(written);
     let kind = K::kind(&());
     for it in wanted.conditions() {
         info!(
@@ -87,7 +91,7 @@ where
     for notice in notices(&TOLD, current.conditions(), wanted.conditions()) {
         context.events.publish(reference, notice).await;
     }
-    Ok(Some(written))
+    Ok(ReconcileResult::Written)
 }
 
 /// The status as a server-side apply. With uid and resourceVersion it is about

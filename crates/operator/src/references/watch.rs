@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chain::Chain;
 use futures_util::StreamExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -61,7 +62,7 @@ async fn follow_as<K>(
                     tell(State::Forbidden);
                 } else {
                     // What was read last stays in use.
-                    warn!(%reference, %error, "cannot be watched");
+                    warn!(%reference, error = %Chain(&error), "cannot be watched");
                 }
                 tokio::time::sleep(retry).await;
                 retry = (retry * 2).min(MAX_RETRY);

@@ -9,6 +9,7 @@ use memchr::memmem;
 use sidegate_mcp::{Call, Era, Field, ListKind, McpHeaders, Received};
 use sidegate_policy::decision::{Denial, DenialReason, Permit};
 use sidegate_policy::resource::Context;
+use sidegate_policy::scope::ScopeSet;
 use sidegate_telemetry::trace::TraceContext;
 
 use super::send::{Sending, send};
@@ -238,12 +239,42 @@ impl Admitted {
         if reason == DenialReason::UnknownMethod {
             return Refusal::UnknownMethod { era };
         }
+        let curable = missing_scopes
+            .iter()
+            .all(|scope| self.may_be_granted(scope.as_ref()));
+        let missing_scopes = if curable {
+            missing_scopes
+        } else {
+            ScopeSet::default()
+        };
         Refusal::Denied(Box::new(Denied {
             reason,
             missing_scopes,
             metadata_url: self.metadata_url.clone(),
             has_token: self.principal.claims().is_some(),
         }))
+    }
+
+    /// Whether the principal's issuer may grant a scope at all
+    /// (`allowedScopes`). A challenge for one that it may not would send the
+    /// client to get the same token again.
+    fn may_be_granted(&self, scope: &str) -> bool {
+        let Some(claims) = self.principal.claims() else {
+            return true;
+        };
+        let issuers = &self.runtime.config.authentication.issuers;
+        let issuer = issuers
+            .iter()
+            .find(|issuer| *issuer.issuer == *claims.issuer);
+        let Some(allowed) = issuer.and_then(|issuer| issuer.allowed_scopes.as_ref()) else {
+            return true;
+        };
+        let allowed: ScopeSet = allowed
+            .iter()
+            .filter_map(|scope| scope.parse().ok())
+            .collect();
+        let hierarchy = self.runtime.policies.hierarchy();
+        hierarchy.expand(&allowed).contains(scope)
     }
 
     /// One more request in progress for this principal.
