@@ -2,11 +2,15 @@
 
 use std::process::ExitCode;
 
-use sidegate_config::{Options, Violations, build, validate};
+use sidegate_config::sidecar_config::TlsConfig;
+use sidegate_config::{Violations, build, validate};
 
 use crate::args::CheckArgs;
-use crate::documents::{gateways, read_all};
+use crate::documents::{gateways, options, read_all};
 use crate::{complain, say};
+
+const NO_CERTIFICATE: &str = "spec.tls.certificateRef: none, so the certificate comes from the \
+    built-in authority of a cluster or of `sidegate-dev up`; `sidegate run` needs one";
 
 pub(crate) fn check(args: &CheckArgs) -> ExitCode {
     let report = examine(args);
@@ -40,16 +44,17 @@ fn examine(args: &CheckArgs) -> Report {
             return report;
         }
     };
-    let options = Options {
-        allow_loopback: true,
-        built_in_ca: false,
-        trust_domain: args.source.trust_domain.clone(),
-    };
+    let options = options(&args.source.trust_domain);
     let names = gateways(&documents);
     for name in &names {
         match validate(&documents, Some(name), &options) {
             Ok(validated) => {
                 let config = build(validated);
+                if matches!(config.tls, TlsConfig::BuiltIn { .. }) {
+                    report
+                        .warnings
+                        .push(format!("McpGateway {name}: {NO_CERTIFICATE}"));
+                }
                 report.warnings.extend(
                     config
                         .warnings

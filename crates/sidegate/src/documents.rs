@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use sidegate_config::Violations;
 use sidegate_config::documents::{Documents, read_dir, read_file};
+use sidegate_config::{Options, Violations};
 
 /// Reads everything, as if it lay in one directory.
 ///
@@ -20,6 +20,16 @@ pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Documents, Violations> {
         all.merge(read)?;
     }
     Ok(all)
+}
+
+/// What is valid wherever the documents will be used: on the desk, with its
+/// loopback addresses, or in a cluster, with its certificate authority.
+pub(crate) fn options(trust_domain: &str) -> Options {
+    Options {
+        allow_loopback: true,
+        built_in_ca: true,
+        trust_domain: trust_domain.to_owned(),
+    }
 }
 
 /// `NAMESPACE/NAME` of every gateway.

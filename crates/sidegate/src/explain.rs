@@ -8,14 +8,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use sidegate_config::sidecar_config::{ServerConfig, SidecarConfig};
-use sidegate_config::{Options, build, validate};
+use sidegate_config::{build, validate};
 use sidegate_policy::policy_set::PolicySet;
 use sidegate_policy::resource::{Action, Context, Resource};
 
 use self::answer::Answer;
 use self::who::{Asking, asking};
 use crate::args::{ExplainArgs, Output, What};
-use crate::documents::read_all;
+use crate::documents::{options, read_all};
 use crate::{EXIT_INVALID, complain, say};
 
 const EXIT_DENIED: u8 = 3;
@@ -89,11 +89,7 @@ fn answer_for(args: &ExplainArgs) -> anyhow::Result<Answer> {
 fn load(args: &ExplainArgs) -> anyhow::Result<SidecarConfig> {
     let documents =
         read_all(&args.source.files).map_err(|violations| anyhow::anyhow!("{violations}"))?;
-    let options = Options {
-        allow_loopback: true,
-        built_in_ca: false,
-        trust_domain: args.source.trust_domain.clone(),
-    };
+    let options = options(&args.source.trust_domain);
     let validated = validate(&documents, args.gateway.as_deref(), &options)
         .map_err(|violations| anyhow::anyhow!("{violations}"))?;
     Ok(build(validated))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use sidegate_config::sidecar_config::{ServerConfig, SidecarConfig};
+use sidegate_config::sidecar_config::{ServerConfig, SidecarConfig, TlsConfig};
 use sidegate_policy::clock::SystemClock;
 use sidegate_policy::policy_set::PolicySet;
 use sidegate_policy::principal::{Claims, PeerIdentity, Principal, SpiffeId};
@@ -166,7 +166,12 @@ async fn authenticate(
     let options = BuildOptions {
         allow_loopback: true,
     };
-    let runtime = Runtime::build(config.clone(), &options, &shared, None)?;
+    // Nobody connects, so no certificate is needed to answer.
+    let config = SidecarConfig {
+        tls: TlsConfig::Plaintext,
+        ..config.clone()
+    };
+    let runtime = Runtime::build(config, &options, &shared, None)?;
     let keys = timeout(KEYS_TIMEOUT, async {
         while !runtime.authenticator.ready() {
             sleep(POLL).await;
