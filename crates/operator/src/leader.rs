@@ -129,7 +129,7 @@ impl Election {
         match timeout(deadline, election.try_release()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                warn!(error = %Chain(&error), "the Lease was not given up; it will lapse")
+                warn!(error = %Chain(&error), "the Lease was not given up; it will lapse");
             }
             Err(_) => warn!("the Lease was not given up in time; it will lapse"),
         }

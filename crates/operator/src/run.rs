@@ -277,7 +277,7 @@ impl Parts {
             match Account::ask(self.client.clone()).await {
                 Ok(account) => return account,
                 Err(error) => {
-                    warn!(error = %Chain(&error), "the API server does not say who this is")
+                    warn!(error = %Chain(&error), "the API server does not say who this is");
                 }
             }
             sleep(RETRY).await;

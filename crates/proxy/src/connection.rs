@@ -29,9 +29,9 @@ use self::activity::{Activity, Patience};
 use self::drive::{Http, drive};
 use self::service::RequestService;
 use self::transport::Transport;
+use crate::connection_info::ConnectionInfo;
 use crate::drain::OpenConnection;
 use crate::framing::{FramedIo, FramingFault, MAX_HEAD_BYTES};
-use crate::request::ConnectionInfo;
 use crate::shared::Shared;
 
 /// Streams in progress on one HTTP/2 connection.

@@ -6,10 +6,12 @@
 //! that answers one request is [`request::serve`].
 
 pub mod admin;
+mod admitted;
 mod answer;
 pub mod body;
 mod collect;
 pub mod connection;
+mod connection_info;
 mod decide;
 pub mod drain;
 pub mod framing;
@@ -17,6 +19,7 @@ mod head;
 pub mod health;
 pub mod listener;
 mod outcome;
+mod reply;
 pub mod request;
 mod respond;
 pub mod run;

@@ -13,8 +13,8 @@ use sidegate_telemetry::audit::{AuditArguments, AuditEvent, AuditPrincipal, Audi
 use sidegate_telemetry::metrics::{DecisionLabel, RequestLabels};
 use sidegate_telemetry::trace::{RequestId, TraceContext};
 
+use crate::connection_info::ConnectionInfo;
 use crate::decide::Subject;
-use crate::request::ConnectionInfo;
 use crate::runtime::Runtime;
 use crate::shared::Shared;
 

@@ -6,8 +6,8 @@
 //! to the decision happens before a byte goes to the server.
 
 mod admit;
-mod connection_info;
 mod cors;
+mod fields;
 mod leftover;
 mod legacy;
 mod message;
@@ -20,49 +20,20 @@ use http::header::{CONNECTION, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use sidegate_policy::principal::Principal;
 use sidegate_telemetry::trace::TraceContext;
 
-pub use self::connection_info::ConnectionInfo;
 use self::cors::Cors;
-pub(crate) use self::legacy::is_session_id;
+use crate::admitted::Admitted;
 use crate::answer::Refusal;
 use crate::body::ResponseBody;
+pub use crate::connection_info::ConnectionInfo;
 use crate::head::{self, Route};
 use crate::outcome::Exchange;
-use crate::runtime::{McpServer, Runtime};
+use crate::reply::{Record, Reply};
 use crate::shared::Shared;
 
 /// Methods of the endpoint, for a client that tried another one.
 const ENDPOINT_METHODS: &str = "POST, GET, DELETE";
-
-/// An answer, and how it is recorded.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) response: Response<ResponseBody>,
-    pub(crate) record: Record,
-}
-
-/// How an answered request is recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Record {
-    /// Nothing was decided: metadata, preflight.
-    Uncounted,
-    /// Passed on; the word says how the answer goes.
-    Answered(&'static str),
-}
-
-/// A request that was let through to a server's endpoint: what every later
-/// phase needs.
-pub(crate) struct Admitted {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) runtime: Arc<Runtime>,
-    pub(crate) server: Arc<McpServer>,
-    pub(crate) principal: Arc<Principal>,
-    /// The URL of the metadata that challenges name.
-    pub(crate) metadata_url: String,
-    pub(crate) headers: HeaderMap,
-}
 
 /// Answers one request.
 pub async fn serve(
@@ -207,10 +178,4 @@ fn trace_of(headers: &HeaderMap) -> TraceContext {
     let mut values = headers.get_all("traceparent").iter();
     let one = values.next().filter(|_| values.next().is_none());
     TraceContext::from_headers(one.map(http::HeaderValue::as_bytes))
-}
-
-/// Whether exactly this path answers a head on its own: only for `GET`-like
-/// requests without a body.
-fn is_read(parts: &Parts) -> bool {
-    matches!(parts.method, Method::GET | Method::HEAD)
 }

@@ -4,47 +4,30 @@
 //! the connection, send the client elsewhere, set cookies, hand out another's
 //! session, or list what the principal may not use.
 
+mod expected;
 pub(crate) mod head;
 mod watch;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body::Body;
-use sidegate_mcp::Era;
 use sidegate_mcp::filter::filter_json;
 use sidegate_mcp::sse::{SseFilter, SseMeter};
 use tokio::time::Instant;
 
+pub(crate) use self::expected::{Expected, Watching};
 use self::head::{ContentType, content_type, towards_client};
-pub(crate) use self::watch::Watching;
 use self::watch::{Viewer, still_allowed};
+use crate::admitted::Admitted;
 use crate::answer::Refusal;
 use crate::body::ResponseBody;
 use crate::collect::{CollectError, CollectLimits, collect};
-use crate::request::{Admitted, Record, Reply};
+use crate::reply::{Record, Reply};
 use crate::session::NotOpened;
 use crate::shared::Held;
 use crate::stream::{CappedBody, EventCheck, EventStream, StreamTimes, generation, token_end};
 use crate::upstream::connection::UpstreamBody;
-
-/// What the request was, as far as its answer depends on it.
-#[derive(Debug)]
-pub(crate) struct Expected {
-    pub(crate) era: Era,
-    /// The session that the request belongs to.
-    pub(crate) session: Option<Box<str>>,
-    /// The answer may hand out a session id: `initialize`.
-    pub(crate) opens_session: bool,
-    /// The answer ends the session: DELETE.
-    pub(crate) closes_session: bool,
-    /// The answer is read and filtered; else only its size is watched.
-    pub(crate) filtered: bool,
-    /// The tool whose call may become a task.
-    pub(crate) task_of: Option<Arc<str>>,
-}
 
 /// Everything that an answer is made with.
 pub(crate) struct Answering {

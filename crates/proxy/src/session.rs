@@ -16,6 +16,14 @@ use sidegate_policy::principal::PrincipalKey;
 /// treated as a broken answer.
 pub(crate) const MAX_SESSION_ID_BYTES: usize = 256;
 
+/// Whether a header value can be a session id: visible ASCII (MCP 2025-11-25
+/// transports, "Session Management").
+pub(crate) fn is_session_id(id: &[u8]) -> bool {
+    !id.is_empty()
+        && id.len() <= MAX_SESSION_ID_BYTES
+        && id.iter().all(|byte| matches!(byte, 0x21..=0x7e))
+}
+
 /// The bounds of the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SessionLimits {
@@ -221,6 +229,21 @@ mod tests {
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn session_ids_are_visible_ascii_of_bounded_length() {
+        assert!(is_session_id(b"!abc~"));
+        assert!(is_session_id(&[b'a'; MAX_SESSION_ID_BYTES]));
+        for bad in [
+            &b""[..],
+            b"a b",
+            b"a\x7f",
+            b"\xc3\xa4",
+            &[b'a'; MAX_SESSION_ID_BYTES + 1],
+        ] {
+            assert!(!is_session_id(bad), "{bad:?}");
+        }
     }
 
     #[test]

@@ -130,6 +130,18 @@ impl ApiServer {
         }
     }
 
+    /// Kills the API server, starts it again on the same store and port, and
+    /// waits until it is ready. Connections are lost.
+    ///
+    /// # Panics
+    /// It does not become ready; the message says why.
+    pub fn restart(&self) {
+        self.apiserver.restart();
+        if let Err(log) = self.until_ready() {
+            panic!("the API server does not become ready again:\n{log}");
+        }
+    }
+
     /// Where it answers.
     #[must_use]
     pub fn url(&self) -> &str {

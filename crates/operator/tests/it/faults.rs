@@ -171,6 +171,36 @@ async fn after_an_outage_of_the_api_server_nothing_is_missed() {
     operator.stop().await.expect("it stops");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_api_server_is_followed_and_no_status_written_again() {
+    let cluster = Cluster::alone("restart").await;
+    install_crds(cluster.server);
+    let operator = cluster.operator().await;
+    cluster.gateway("support", &spec("support")).await;
+    cluster
+        .until("support", "Ready", ("False", "NoReadyPods"))
+        .await;
+    let version = cluster
+        .get("McpGateway", "support")
+        .await
+        .metadata
+        .resource_version;
+    let server = cluster.server;
+    tokio::task::spawn_blocking(|| server.restart())
+        .await
+        .expect("it restarts");
+    cluster.pod("p", "other", true, true).await;
+    cluster.gateway("new", &spec("other")).await;
+    cluster.until("new", "Ready", ("False", "Pending")).await;
+    let now = cluster
+        .get("McpGateway", "support")
+        .await
+        .metadata
+        .resource_version;
+    assert_eq!(now, version);
+    operator.stop().await.expect("it stops");
+}
+
 /// An operator that is started before its definitions waits for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn definitions_may_come_after_the_operator() {

@@ -20,7 +20,8 @@ use tracing::{debug, error};
 use super::activity::{Activity, InFlight};
 use super::transport::Transport;
 use crate::body::{BodyError, ResponseBody};
-use crate::request::{self, ConnectionInfo};
+use crate::connection_info::ConnectionInfo;
+use crate::request;
 use crate::shared::Shared;
 
 /// The future of a request; every request allocates and fills one.

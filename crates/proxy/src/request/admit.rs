@@ -6,8 +6,8 @@ use http::HeaderMap;
 use sidegate_authn::AuthnError;
 use sidegate_policy::principal::Principal;
 
-use super::ConnectionInfo;
 use crate::answer::{Refusal, Unauthenticated};
+use crate::connection_info::ConnectionInfo;
 use crate::runtime::{McpServer, Runtime};
 
 /// Everything that admission depends on.

@@ -5,8 +5,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::{Record, Reply};
 use crate::body::ResponseBody;
+use crate::reply::{Record, Reply};
 
 /// What a page may send: the headers of the MCP transport.
 const ALLOWED_HEADERS: &str = "authorization, content-type, accept, mcp-protocol-version, \

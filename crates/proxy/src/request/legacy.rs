@@ -3,18 +3,16 @@
 
 use http::{HeaderMap, Method};
 use sidegate_mcp::{Era, Field, Rejection, RejectionKind, VERSIONS};
-use sidegate_policy::decision::Permit;
 use sidegate_policy::resource::Context;
 
-use super::message::field;
+use super::fields::{field, invalid, session_id};
 use super::send::{Sending, send};
-use super::{Admitted, Reply};
+use crate::admitted::Admitted;
 use crate::answer::Refusal;
-use crate::decide;
 use crate::head;
 use crate::outcome::Exchange;
+use crate::reply::Reply;
 use crate::respond::{Expected, Watching};
-use crate::session::MAX_SESSION_ID_BYTES;
 use crate::shared::Held;
 
 const EVENT_STREAM: &str = "text/event-stream";
@@ -53,7 +51,11 @@ async fn pass_on(
     };
     exchange.asked(label);
     let watching = Watching::session(label);
-    let permit = decided(exchange, &admitted, &watching)?;
+    let context = Context {
+        method: &watching.method,
+        arguments: None,
+    };
+    let permit = admitted.decide(exchange, &watching.questions, &context, Era::Legacy)?;
     match &session {
         Some(id) => admitted.own_session(id)?,
         None if method == Method::DELETE => return Err(invalid("Mcp-Session-Id is required")),
@@ -81,34 +83,6 @@ async fn pass_on(
         method,
     };
     send(exchange, admitted, sending).await
-}
-
-fn decided(
-    exchange: &mut Exchange,
-    admitted: &Admitted,
-    watching: &Watching,
-) -> Result<Permit, Refusal> {
-    let context = Context {
-        method: &watching.method,
-        arguments: None,
-    };
-    let (policies, server) = (&admitted.runtime.policies, &*admitted.server.name);
-    match decide::decide(
-        policies,
-        &admitted.principal,
-        server,
-        &watching.questions,
-        &context,
-    ) {
-        Ok(permit) => {
-            exchange.allowed(&permit);
-            Ok(permit)
-        }
-        Err(denial) => {
-            exchange.denied(&denial);
-            Err(admitted.denied(denial, Era::Legacy))
-        }
-    }
 }
 
 /// The modern era has one HTTP method.
@@ -141,86 +115,9 @@ fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
     })))
 }
 
-/// The session that a request names.
-///
-/// # Errors
-/// 400 for a header that is there twice or is no session id (2025-11-25
-/// transports, "Session Management"): visible ASCII.
-pub(super) fn session_id(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    match field(headers, "mcp-session-id") {
-        Field::Absent => Ok(None),
-        Field::One(id) if is_session_id(id) => Ok(std::str::from_utf8(id).ok()),
-        Field::One(_) | Field::Many => Err(invalid("malformed Mcp-Session-Id")),
-    }
-}
-
-pub(crate) fn is_session_id(id: &[u8]) -> bool {
-    !id.is_empty()
-        && id.len() <= MAX_SESSION_ID_BYTES
-        && id.iter().all(|byte| matches!(byte, 0x21..=0x7e))
-}
-
-fn invalid(message: &str) -> Refusal {
-    Refusal::Message(Box::new(Rejection {
-        kind: RejectionKind::InvalidRequest,
-        message: message.to_owned(),
-        data: None,
-        id: None,
-    }))
-}
-
-// === impl Admitted ===
-
-impl Admitted {
-    /// Checks that the session was given to this principal.
-    ///
-    /// # Errors
-    /// 404, as if it did not exist: a client then initializes again, and
-    /// nobody learns of the sessions of others.
-    pub(super) fn own_session(&self, id: &str) -> Result<(), Refusal> {
-        let now = self.shared.clock.monotonic();
-        let limits = self.runtime.session_limits();
-        let sessions = &self.shared.sessions;
-        if sessions.touch(&self.server.name, id, self.principal.key(), now, limits) {
-            Ok(())
-        } else {
-            Err(Refusal::UnknownSession)
-        }
-    }
-
-    /// Checks that one more session may be asked for.
-    ///
-    /// # Errors
-    /// 429 at `limits.maxSessions` or `limits.maxSessionsPerPrincipal`.
-    pub(super) fn check_session_room(&self) -> Result<(), Refusal> {
-        let now = self.shared.clock.monotonic();
-        let limits = self.runtime.session_limits();
-        let room = self
-            .shared
-            .sessions
-            .check_room(self.principal.key(), now, limits);
-        room.map_err(|_full| Refusal::TooManySessions)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn session_ids_are_visible_ascii_of_bounded_length() {
-        assert!(is_session_id(b"!abc~"));
-        assert!(is_session_id(&[b'a'; MAX_SESSION_ID_BYTES]));
-        for bad in [
-            &b""[..],
-            b"a b",
-            b"a\x7f",
-            b"\xc3\xa4",
-            &[b'a'; MAX_SESSION_ID_BYTES + 1],
-        ] {
-            assert!(!is_session_id(bad), "{bad:?}");
-        }
-    }
 
     #[test]
     fn a_stated_version_must_be_served() {

@@ -6,19 +6,20 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 use memchr::memmem;
-use sidegate_mcp::{Call, Era, Field, ListKind, McpHeaders, Received};
-use sidegate_policy::decision::{Denial, DenialReason, Permit};
+use sidegate_mcp::{Call, Era, ListKind, McpHeaders, Received};
 use sidegate_policy::resource::Context;
-use sidegate_policy::scope::ScopeSet;
 use sidegate_telemetry::trace::TraceContext;
 
+use super::fields::{field, session_id};
 use super::send::{Sending, send};
-use super::{Admitted, ConnectionInfo, Reply, legacy};
-use crate::answer::{Denied, Refusal};
+use crate::admitted::Admitted;
+use crate::answer::Refusal;
 use crate::collect::{CollectError, CollectLimits, Collected, collect};
-use crate::decide::{self, Question, Subject};
+use crate::connection_info::ConnectionInfo;
+use crate::decide;
 use crate::head;
 use crate::outcome::Exchange;
+use crate::reply::Reply;
 use crate::respond::{Expected, Watching};
 use crate::shared::Held;
 
@@ -59,7 +60,7 @@ pub(super) async fn post(
     let session = match received.era {
         // This era has no sessions; whatever the header says is not passed on.
         Era::Modern => None,
-        Era::Legacy => legacy::session_id(headers)?,
+        Era::Legacy => session_id(headers)?,
     };
     exchange.asked(decide::method_label(&received));
     // The header says it nearer to the wire; `_meta` is for clients without one.
@@ -84,9 +85,13 @@ pub(super) async fn post(
     if let Some(question) = questions.first() {
         exchange.about(&question.subject, received.arguments);
     }
-    let permit = decided(exchange, &admitted, &received, &questions)?;
+    let context = Context {
+        method: &received.method,
+        arguments: received.arguments,
+    };
+    let permit = admitted.decide(exchange, &questions, &context, received.era)?;
 
-    let session = admitted.session_for(&received, session)?;
+    let session = session_for(&admitted, &received, session)?;
     let held = Held {
         in_progress: Some(admitted.enter()?),
         buffered: guards,
@@ -131,31 +136,6 @@ async fn read(
                 None => Refusal::BodyBrokenOff,
             },
         })
-}
-
-/// Asks the policies; a denial becomes the refusal that says what cures it.
-fn decided(
-    exchange: &mut Exchange,
-    admitted: &Admitted,
-    received: &Received<'_>,
-    questions: &[Question],
-) -> Result<Permit, Refusal> {
-    let context = Context {
-        method: &received.method,
-        arguments: received.arguments,
-    };
-    let policies = &admitted.runtime.policies;
-    let server = &*admitted.server.name;
-    match decide::decide(policies, &admitted.principal, server, questions, &context) {
-        Ok(permit) => {
-            exchange.allowed(&permit);
-            Ok(permit)
-        }
-        Err(denial) => {
-            exchange.denied(&denial);
-            Err(admitted.denied(denial, received.era))
-        }
-    }
 }
 
 /// Requests that change nothing may be sent a second time when a pooled
@@ -217,109 +197,22 @@ fn mcp_headers(headers: &HeaderMap) -> McpHeaders<'_> {
     }
 }
 
-pub(super) fn field<'a>(headers: &'a HeaderMap, name: &str) -> Field<'a> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Field::Absent,
-        (Some(value), None) => Field::One(value.as_bytes()),
-        (Some(_), Some(_)) => Field::Many,
-    }
-}
-
-// === impl Admitted ===
-
-impl Admitted {
-    /// The refusal that a denial becomes.
-    pub(super) fn denied(&self, denial: Denial, era: Era) -> Refusal {
-        let Denial {
-            reason,
-            rule: _,
-            missing_scopes,
-        } = denial;
-        if reason == DenialReason::UnknownMethod {
-            return Refusal::UnknownMethod { era };
+/// The session that the message belongs to.
+///
+/// # Errors
+/// 404 for a session that is not this principal's; 429 when `initialize`
+/// would open one too many.
+fn session_for(
+    admitted: &Admitted,
+    received: &Received<'_>,
+    session: Option<&str>,
+) -> Result<Option<Box<str>>, Refusal> {
+    match (received.era, session) {
+        (Era::Modern, _) => Ok(None),
+        (Era::Legacy, Some(id)) => admitted.own_session(id).map(|()| Some(id.into())),
+        (Era::Legacy, None) if &*received.method == "initialize" => {
+            admitted.check_session_room().map(|()| None)
         }
-        let curable = missing_scopes
-            .iter()
-            .all(|scope| self.may_be_granted(scope.as_ref()));
-        let missing_scopes = if curable {
-            missing_scopes
-        } else {
-            ScopeSet::default()
-        };
-        Refusal::Denied(Box::new(Denied {
-            reason,
-            missing_scopes,
-            metadata_url: self.metadata_url.clone(),
-            has_token: self.principal.claims().is_some(),
-        }))
-    }
-
-    /// Whether the principal's issuer may grant a scope at all
-    /// (`allowedScopes`). A challenge for one that it may not would send the
-    /// client to get the same token again.
-    fn may_be_granted(&self, scope: &str) -> bool {
-        let Some(claims) = self.principal.claims() else {
-            return true;
-        };
-        let issuers = &self.runtime.config.authentication.issuers;
-        let issuer = issuers
-            .iter()
-            .find(|issuer| *issuer.issuer == *claims.issuer);
-        let Some(allowed) = issuer.and_then(|issuer| issuer.allowed_scopes.as_ref()) else {
-            return true;
-        };
-        let allowed: ScopeSet = allowed
-            .iter()
-            .filter_map(|scope| scope.parse().ok())
-            .collect();
-        let hierarchy = self.runtime.policies.hierarchy();
-        hierarchy.expand(&allowed).contains(scope)
-    }
-
-    /// One more request in progress for this principal.
-    ///
-    /// # Errors
-    /// 429 at `limits.maxRequestsPerPrincipal`.
-    pub(super) fn enter(&self) -> Result<crate::shared::InProgressGuard, Refusal> {
-        let limit = self.runtime.limits().max_requests_per_principal;
-        let entered = self.shared.in_progress.enter(self.principal.key(), limit);
-        entered.ok_or(Refusal::TooManyRequests)
-    }
-
-    /// The session that the message belongs to.
-    ///
-    /// # Errors
-    /// 404 for a session that is not this principal's; 429 when `initialize`
-    /// would open one too many.
-    fn session_for(
-        &self,
-        received: &Received<'_>,
-        session: Option<&str>,
-    ) -> Result<Option<Box<str>>, Refusal> {
-        match (received.era, session) {
-            (Era::Modern, _) => Ok(None),
-            (Era::Legacy, Some(id)) => self.own_session(id).map(|()| Some(id.into())),
-            (Era::Legacy, None) if &*received.method == "initialize" => {
-                self.check_session_room().map(|()| None)
-            }
-            (Era::Legacy, None) => Ok(None),
-        }
-    }
-}
-
-/// Kind and name of what a stream was permitted for, for its later decisions.
-impl Watching {
-    /// A stream about the server as a whole.
-    pub(super) fn session(method: &str) -> Self {
-        let action = sidegate_policy::resource::Action::UseSession;
-        Self {
-            questions: vec![Question {
-                action,
-                subject: Subject::Server,
-            }],
-            method: method.into(),
-            arguments: None,
-        }
+        (Era::Legacy, None) => Ok(None),
     }
 }

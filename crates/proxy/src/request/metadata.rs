@@ -1,15 +1,15 @@
 //! Protected resource metadata (RFC 9728), for everyone who reaches the server.
 
 use bytes::Bytes;
-use http::Response;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
+use http::{Method, Response};
 use sidegate_mcp::metadata::document;
 
 use super::cors::Cors;
-use super::{Record, Reply, is_read};
 use crate::answer::Refusal;
 use crate::body::ResponseBody;
+use crate::reply::{Record, Reply};
 use crate::runtime::{McpServer, ProtectedResource, Runtime};
 
 /// How long a client may keep the document: a changed issuer should be seen
@@ -58,4 +58,8 @@ pub(super) fn answer(
         response,
         record: Record::Uncounted,
     })
+}
+
+fn is_read(parts: &Parts) -> bool {
+    matches!(parts.method, Method::GET | Method::HEAD)
 }

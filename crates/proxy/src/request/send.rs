@@ -6,9 +6,10 @@ use http_body_util::Full;
 use sidegate_policy::decision::Permit;
 use tokio::time::Instant;
 
-use super::{Admitted, Reply};
+use crate::admitted::Admitted;
 use crate::answer::Refusal;
 use crate::outcome::Exchange;
+use crate::reply::Reply;
 use crate::respond::{Answering, Expected, Watching, respond};
 use crate::shared::Held;
 use crate::upstream::head::{Written, towards_server};

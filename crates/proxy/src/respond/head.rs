@@ -4,10 +4,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 use sidegate_mcp::Era;
 
-use super::Expected;
+use super::expected::Expected;
 use crate::answer::Refusal;
-use crate::request::is_session_id;
 use crate::runtime::McpServer;
+use crate::session::is_session_id;
 
 /// Headers that stay behind: those of the hop, and those by which a server
 /// could act on the client or its other connections.

@@ -9,19 +9,12 @@ use sidegate_policy::policy_set::PolicySet;
 use sidegate_policy::principal::Principal;
 use sidegate_policy::resource::{Context, Resource};
 
-use crate::decide::{Question, decide};
-use crate::request::Admitted;
+use super::expected::Watching;
+use crate::admitted::Admitted;
+use crate::decide::decide;
 use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::stream::{Keep, NoteTask, StillAllowed};
-
-/// What a stream was permitted for.
-#[derive(Debug)]
-pub(crate) struct Watching {
-    pub(crate) questions: Vec<Question>,
-    pub(crate) method: Box<str>,
-    pub(crate) arguments: Option<Box<str>>,
-}
 
 /// One principal's view of one server.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -51,6 +51,16 @@ impl Guarded {
     #[cfg(test)]
     fn program(&self) -> u32 {
         self.program
+    }
+
+    /// Kills the program and starts it again.
+    pub(super) fn restart(&self) {
+        let done = self.log.with_added_extension("restarted");
+        let mut stdin = self.guard.stdin.as_ref().expect("a pipe");
+        stdin.write_all(b"\n").expect("the shell reads");
+        while std::fs::remove_file(&done).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     /// What the program wrote so far.
@@ -129,6 +139,23 @@ mod tests {
         assert!(is_running(program));
         drop(guarded);
         assert!(!is_running(program));
+    }
+
+    #[tokio::test]
+    async fn a_program_is_started_again_and_ends_with_its_guard() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = ["-c", "echo $$; exec sleep 1000"];
+        let guarded = Guarded::start(dir.path(), Path::new("/bin/sh"), &script);
+        guarded.restart();
+        let programs = until("both have written", || {
+            let log = guarded.log();
+            let ids: Vec<u32> = log.lines().filter_map(|line| line.parse().ok()).collect();
+            (ids.len() == 2).then_some(ids)
+        })
+        .await;
+        assert!(!is_running(programs[0]) && is_running(programs[1]));
+        drop(guarded);
+        assert!(!is_running(programs[1]));
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 # Runs a program for as long as standard input is open, then kills it and
 # removes a directory: guard.sh DIR LOG PROGRAM ARGUMENT…
+# A line on standard input restarts the program; LOG.restarted tells when it did.
 #
 # The other end of standard input belongs to a test. However that test ends,
 # the system closes it.
@@ -11,7 +12,13 @@ trap '' INT TERM HUP QUIT
 program=$!
 echo "$program"
 exec >/dev/null 2>&1
-while read -r _; do :; done
+while read -r _; do
+  kill -KILL "$program"
+  wait "$program"
+  "$@" </dev/null >>"$log" 2>&1 &
+  program=$!
+  : >"$log.restarted"
+done
 kill -KILL "$program"
 wait "$program"
 rm -rf "$dir"
