@@ -79,14 +79,16 @@ async fn a_bad_object_stops_nothing_and_is_told_so() {
 }
 
 /// A relay in front of the API server that can be cut.
-struct Relay {
+pub(crate) struct Relay {
     address: std::net::SocketAddr,
     open: Arc<AtomicBool>,
     _task: JoinSet<()>,
 }
 
 impl Relay {
-    async fn to(target: String) -> Self {
+    pub(crate) async fn to(server: &ApiServer) -> Self {
+        let target = server.url().strip_prefix("https://").expect("TLS");
+        let target = target.to_owned();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let open = Arc::new(AtomicBool::new(true));
@@ -123,21 +125,26 @@ impl Relay {
             _task: task,
         }
     }
+
+    /// A client whose requests pass through.
+    pub(crate) async fn client(&self, server: &ApiServer) -> Client {
+        let mut through = config(server.kubeconfig()).await;
+        let url = format!("https://{}", self.address);
+        through.cluster_url = url.parse().expect("a URL");
+        Client::try_from(through).expect("a client")
+    }
+
+    /// Ends all connections and lets no new ones through, or lets them again.
+    pub(crate) fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::SeqCst);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_outage_of_the_api_server_nothing_is_missed() {
     let cluster = Cluster::new("outage").await;
-    let target = cluster
-        .server
-        .url()
-        .strip_prefix("https://")
-        .expect("TLS")
-        .to_owned();
-    let relay = Relay::to(target).await;
-    let mut through = config(cluster.server.kubeconfig()).await;
-    through.cluster_url = format!("https://{}", relay.address).parse().expect("a URL");
-    let client = Client::try_from(through).expect("a client");
+    let relay = Relay::to(cluster.server).await;
+    let client = relay.client(cluster.server).await;
     let operator = cluster.operator_as(client).await;
     cluster.gateway("changed", &spec("a")).await;
     cluster.gateway("deleted", &spec("b")).await;
@@ -149,7 +156,7 @@ async fn after_an_outage_of_the_api_server_nothing_is_missed() {
         .until("rival", "Accepted", ("False", "Conflicted"))
         .await;
 
-    relay.open.store(false, Ordering::SeqCst);
+    relay.set_open(false);
     let failures = r#"sidegate_operator_watch_failures_total{resource="mcpgateways"}"#;
     until_metric_above(&operator, failures, 0).await;
     let mut broken = spec("a");
@@ -160,7 +167,7 @@ async fn after_an_outage_of_the_api_server_nothing_is_missed() {
     let object = cluster.get("McpGateway", "new").await;
     assert_eq!(object.data["status"], Value::Null);
 
-    relay.open.store(true, Ordering::SeqCst);
+    relay.set_open(true);
     cluster
         .until("changed", "Accepted", ("False", "Invalid"))
         .await;

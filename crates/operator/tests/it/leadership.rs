@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use kube::Client;
 use serde_json::json;
 use sidegate_operator::leader::{LeaseSettings, LeaseTimings};
 use sidegate_operator::run::{Operator, Settings};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, PATIENCE, get, metric, settings, spec};
+use crate::faults::Relay;
 
 /// A Lease that others may take after three seconds.
 fn lease(namespace: &str, identity: &str) -> LeaseSettings {
@@ -24,14 +26,16 @@ fn lease(namespace: &str, identity: &str) -> LeaseSettings {
 }
 
 async fn replica(cluster: &Cluster, identity: &str) -> Operator {
+    replica_as(cluster, cluster.client.clone(), identity).await
+}
+
+async fn replica_as(cluster: &Cluster, client: Client, identity: &str) -> Operator {
     let settings = Settings {
         lease: Some(lease(&cluster.namespace, identity)),
         identity: identity.to_owned(),
         ..settings(&cluster.namespace)
     };
-    Operator::start(cluster.client.clone(), settings)
-        .await
-        .expect("it starts")
+    Operator::start(client, settings).await.expect("it starts")
 }
 
 async fn until_leads(operator: &Operator, leads: bool) {
@@ -127,5 +131,28 @@ async fn a_leader_whose_lease_was_taken_stops_writing() {
     cluster
         .until("support", "Accepted", ("True", "Accepted"))
         .await;
+    first.stop().await.expect("it stops");
+}
+
+/// Of two, never both lead, also when the leader does not hear of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_cut_off_steps_down_before_another_leads() {
+    let cluster = Cluster::new("cut-off").await;
+    let relay = Relay::to(cluster.server).await;
+    let client = relay.client(cluster.server).await;
+    let first = replica_as(&cluster, client, "first").await;
+    until_leads(&first, true).await;
+    let second = replica(&cluster, "second").await;
+    relay.set_open(false);
+    until_leads(&second, true).await;
+    assert!(!first.leads());
+    relay.set_open(true);
+    cluster.gateway("support", &spec("support")).await;
+    cluster
+        .until("support", "Accepted", ("True", "Accepted"))
+        .await;
+    assert!(second.leads() && !first.leads());
+    second.stop().await.expect("it stops");
+    until_leads(&first, true).await;
     first.stop().await.expect("it stops");
 }

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::poll::PATIENCE;
 
 const SCRIPT: &str = include_str!("guard.sh");
 
@@ -58,8 +61,10 @@ impl Guarded {
         let done = self.log.with_added_extension("restarted");
         let mut stdin = self.guard.stdin.as_ref().expect("a pipe");
         stdin.write_all(b"\n").expect("the shell reads");
+        let end = Instant::now() + PATIENCE;
         while std::fs::remove_file(&done).is_err() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            assert!(Instant::now() < end, "the program is not started again");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
