@@ -7,7 +7,7 @@ use sidegate_policy::clock::Clock;
 use sidegate_policy::principal::Claims;
 use sidegate_telemetry::metrics::Metrics;
 
-use crate::cache::{CachedToken, TokenCache, TokenDigest};
+use crate::cache::{CachedToken, TokenCache, TokenDigest, TokenMemo};
 use crate::claims::{self, ClaimRules, Millis, Use, VerifiedClaims};
 use crate::credentials::bearer_token;
 use crate::fault::{AuthnError, Fault};
@@ -97,8 +97,23 @@ impl Authenticator {
         headers: &HeaderMap,
         audiences: &[String],
     ) -> Result<Option<Arc<Claims>>, AuthnError> {
+        self.authenticate_again(headers, audiences, &TokenMemo::default())
+            .await
+    }
+
+    /// The same, for callers that send one token many times: `memo` spares them
+    /// the digest of a token that was the latest one, and decides nothing.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub async fn authenticate_again(
+        &self,
+        headers: &HeaderMap,
+        audiences: &[String],
+        memo: &TokenMemo,
+    ) -> Result<Option<Arc<Claims>>, AuthnError> {
         let outcome = match bearer_token(headers) {
-            Ok(Some(token)) => self.verify(token, audiences).await.map(Some),
+            Ok(Some(token)) => self.verify(token, audiences, memo).await.map(Some),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
@@ -108,11 +123,16 @@ impl Authenticator {
         outcome
     }
 
-    async fn verify(&self, text: &str, audiences: &[String]) -> Result<Arc<Claims>, AuthnError> {
+    async fn verify(
+        &self,
+        text: &str,
+        audiences: &[String],
+        memo: &TokenMemo,
+    ) -> Result<Arc<Claims>, AuthnError> {
         if text.len() > self.settings.max_token_bytes {
             return Err(Fault::TokenTooLarge.into());
         }
-        let digest = TokenDigest::of(text);
+        let digest = memo.digest(text);
         let remembered = self.remembered(&digest);
         self.metrics.token_cache(remembered.is_some());
         if let Some((issuer, verified)) = remembered {

@@ -25,6 +25,10 @@ const MOST_SHARDS: usize = 16;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TokenDigest([u8; DIGEST_BYTES]);
 
+/// The latest token of a connection and its digest, compared byte by byte.
+#[derive(Default)]
+pub struct TokenMemo(Mutex<Option<(Box<str>, TokenDigest)>>);
+
 /// What was verified, and by which keys.
 #[derive(Debug, Clone)]
 pub(crate) struct CachedToken {
@@ -62,6 +66,28 @@ impl TokenDigest {
             *byte = *digested;
         }
         Self(bytes)
+    }
+}
+
+// === impl TokenMemo ===
+
+impl TokenMemo {
+    pub(crate) fn digest(&self, token: &str) -> TokenDigest {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some((known, digest)) if **known == *token => *digest,
+            Some(_) | None => {
+                let digest = TokenDigest::of(token);
+                *latest = Some((token.into(), digest));
+                digest
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TokenMemo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenMemo(…)")
     }
 }
 
@@ -129,6 +155,15 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::testing;
+
+    #[test]
+    fn a_memo_gives_the_digest_of_the_token_that_is_asked_for() {
+        let memo = TokenMemo::default();
+        for token in ["a.b.c", "a.b.c", "a.b.d", "a.b.c"] {
+            assert!(memo.digest(token) == TokenDigest::of(token), "{token}");
+        }
+        assert!(!format!("{memo:?}").contains("a.b"));
+    }
 
     fn entry() -> CachedToken {
         CachedToken {

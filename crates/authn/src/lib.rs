@@ -31,5 +31,6 @@ mod testing;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use authenticator::Authenticator;
+pub use cache::TokenMemo;
 pub use fault::AuthnError;
 pub use settings::{AuthnSettings, InvalidAuthn, IssuerSettings, JwksSettings, KeySource};

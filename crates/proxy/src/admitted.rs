@@ -23,7 +23,7 @@ pub(crate) struct Admitted {
     pub(crate) server: Arc<McpServer>,
     pub(crate) principal: Arc<Principal>,
     /// The URL of the metadata that challenges name.
-    pub(crate) metadata_url: String,
+    pub(crate) metadata_url: Arc<str>,
     pub(crate) headers: HeaderMap,
 }
 
@@ -75,7 +75,7 @@ impl Admitted {
         Refusal::Denied(Box::new(Denied {
             reason,
             missing_scopes,
-            metadata_url: self.metadata_url.clone(),
+            metadata_url: Arc::clone(&self.metadata_url),
             has_token: self.principal.claims().is_some(),
         }))
     }

@@ -3,6 +3,8 @@
 //! A refusal tells the client what would cure it and nothing else: no upstream
 //! detail, no rule, no path of the machine.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
@@ -68,7 +70,7 @@ pub(crate) enum Refusal {
 pub(crate) struct Unauthenticated {
     /// None: there were no credentials.
     pub(crate) fault: Option<&'static str>,
-    pub(crate) metadata_url: String,
+    pub(crate) metadata_url: Arc<str>,
     pub(crate) scope: ScopeSet,
 }
 
@@ -77,7 +79,7 @@ pub(crate) struct Unauthenticated {
 pub(crate) struct Denied {
     pub(crate) reason: DenialReason,
     pub(crate) missing_scopes: ScopeSet,
-    pub(crate) metadata_url: String,
+    pub(crate) metadata_url: Arc<str>,
     /// Whether a token was presented; without one the cure is to sign in.
     pub(crate) has_token: bool,
 }
@@ -299,7 +301,7 @@ impl Unauthenticated {
         if self.fault.is_some() {
             parameters.push(("error", "invalid_token"));
         }
-        parameters.push(("resource_metadata", self.metadata_url.as_str()));
+        parameters.push(("resource_metadata", &*self.metadata_url));
         if !scope.is_empty() {
             parameters.push(("scope", scope.as_str()));
         }

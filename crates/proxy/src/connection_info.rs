@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use sidegate_authn::TokenMemo;
 use sidegate_policy::principal::{Claims, PeerIdentity, Principal};
 
 use crate::framing::FramingFault;
@@ -20,6 +21,8 @@ pub struct ConnectionInfo {
     pub framing: Arc<FramingFault>,
     remote_text: OnceLock<Box<str>>,
     latest: Mutex<Option<Known>>,
+    /// The token of the latest request.
+    pub(crate) token: TokenMemo,
 }
 
 /// The principal of the latest request. Callers send the same token many
@@ -37,7 +40,8 @@ impl ConnectionInfo {
         peer: Option<PeerIdentity>,
         framing: Arc<FramingFault>,
     ) -> Self {
-        let (remote_text, latest) = (OnceLock::new(), Mutex::new(None));
+        let (remote_text, latest, token) =
+            (OnceLock::new(), Mutex::new(None), TokenMemo::default());
         Self {
             listener,
             remote,
@@ -45,6 +49,7 @@ impl ConnectionInfo {
             framing,
             remote_text,
             latest,
+            token,
         }
     }
 

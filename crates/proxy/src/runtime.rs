@@ -173,7 +173,7 @@ pub(crate) struct ProtectedResource {
     pub(crate) host: String,
     /// `host` or `host:port` as a client would write it.
     pub(crate) authority: String,
-    pub(crate) metadata_url: String,
+    pub(crate) metadata_url: Arc<str>,
     pub(crate) metadata_path: String,
 }
 
@@ -277,7 +277,7 @@ impl ProtectedResource {
             uri: uri.to_owned(),
             host,
             authority,
-            metadata_url,
+            metadata_url: metadata_url.into(),
             metadata_path,
         })
     }

@@ -29,7 +29,7 @@ impl Admission<'_> {
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
         let authenticator = &self.runtime.authenticator;
         let claims = match authenticator
-            .authenticate(headers, &self.server.audiences)
+            .authenticate_again(headers, &self.server.audiences, &self.connection.token)
             .await
         {
             Ok(claims) => claims,
@@ -48,11 +48,9 @@ impl Admission<'_> {
     }
 
     /// The metadata of the resource that was dialled.
-    pub(super) fn metadata_url(&self) -> String {
+    pub(super) fn metadata_url(&self) -> Arc<str> {
         let resource = self.server.resource_for(self.authority);
-        resource
-            .map(|resource| resource.metadata_url.clone())
-            .unwrap_or_default()
+        resource.map_or_else(Arc::default, |resource| Arc::clone(&resource.metadata_url))
     }
 
     fn unauthenticated(&self, fault: Option<&'static str>) -> Refusal {

@@ -11,39 +11,43 @@ use crate::session::is_session_id;
 
 /// Headers that stay behind: those of the hop, and those by which a server
 /// could act on the client or its other connections.
-const REMOVED: &[&str] = &[
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-    "access-control-expose-headers",
-    "access-control-max-age",
-    "alt-svc",
-    "cache-control",
-    "clear-site-data",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "expires",
-    "keep-alive",
-    "link",
-    "location",
-    "mcp-session-id",
-    "pragma",
-    "proxy-authenticate",
-    "proxy-connection",
-    "refresh",
-    "server",
-    "set-cookie",
-    "set-cookie2",
-    "strict-transport-security",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-    "x-powered-by",
-];
+fn is_removed(name: &str) -> bool {
+    // A match compares lengths before bytes, which tells nearly all apart.
+    matches!(
+        name,
+        "access-control-allow-credentials"
+            | "access-control-allow-headers"
+            | "access-control-allow-methods"
+            | "access-control-allow-origin"
+            | "access-control-expose-headers"
+            | "access-control-max-age"
+            | "alt-svc"
+            | "cache-control"
+            | "clear-site-data"
+            | "connection"
+            | "content-encoding"
+            | "content-length"
+            | "expires"
+            | "keep-alive"
+            | "link"
+            | "location"
+            | "mcp-session-id"
+            | "pragma"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "refresh"
+            | "server"
+            | "set-cookie"
+            | "set-cookie2"
+            | "strict-transport-security"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "via"
+            | "x-powered-by"
+    )
+}
 
 /// The media types that a server may answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +83,7 @@ pub(crate) fn towards_client(parts: &Parts, expected: &Expected, server: &McpSer
 fn passes(name: &HeaderName, server: &McpServer) -> bool {
     let name = name.as_str();
     let challenge = name == header::WWW_AUTHENTICATE.as_str();
-    !(REMOVED.binary_search(&name).is_ok()
+    !(is_removed(name)
         || name.starts_with("x-sidegate-")
         || challenge && !server.keep_authorization)
 }
@@ -136,11 +140,6 @@ pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_removed_names_are_sorted_for_the_search() {
-        assert!(REMOVED.is_sorted());
-    }
 
     #[test]
     fn media_types_are_compared_without_case_and_parameters() {
