@@ -18,6 +18,7 @@ pub mod framing;
 mod head;
 pub mod health;
 pub mod listener;
+mod names;
 mod outcome;
 mod reply;
 pub mod request;

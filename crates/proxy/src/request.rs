@@ -28,6 +28,7 @@ use crate::answer::Refusal;
 use crate::body::ResponseBody;
 pub use crate::connection_info::ConnectionInfo;
 use crate::head::{self, Route};
+use crate::names::TRACEPARENT;
 use crate::outcome::Exchange;
 use crate::reply::{Record, Reply};
 use crate::shared::Shared;
@@ -175,7 +176,7 @@ fn state_host(headers: &mut HeaderMap, authority: &str) {
 }
 
 fn trace_of(headers: &HeaderMap) -> TraceContext {
-    let mut values = headers.get_all("traceparent").iter();
+    let mut values = headers.get_all(TRACEPARENT).iter();
     let one = values.next().filter(|_| values.next().is_none());
     TraceContext::from_headers(one.map(http::HeaderValue::as_bytes))
 }

@@ -1,9 +1,8 @@
 //! What lives as long as the sidecar: everything that a reload must not reset.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -130,23 +129,45 @@ impl Drop for BufferedGuard {
 
 const SHARDS: usize = 16;
 
+type Counts = HashMap<PrincipalKey, u32, BuildHasherDefault<KeyHash>>;
+
+/// Takes over the hash that a key brings with it.
+#[derive(Debug, Default)]
+struct KeyHash(u64);
+
+impl Hasher for KeyHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Keys bring a number; whatever else comes still gets a hash.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+}
+
 /// Requests in progress by principal (`limits.maxRequestsPerPrincipal`).
 #[derive(Debug)]
 pub(crate) struct InProgress {
-    shards: [Mutex<HashMap<PrincipalKey, u32>>; SHARDS],
-    hasher: RandomState,
+    shards: [Mutex<Counts>; SHARDS],
 }
 
 impl InProgress {
     fn new() -> Self {
         Self {
             shards: Default::default(),
-            hasher: RandomState::new(),
         }
     }
 
-    fn shard(&self, key: &PrincipalKey) -> Option<&Mutex<HashMap<PrincipalKey, u32>>> {
-        let hash = self.hasher.hash_one(key);
+    fn shard(&self, key: &PrincipalKey) -> Option<&Mutex<Counts>> {
+        // The upper bits: the map inside the shard goes by the lower ones.
+        let hash = BuildHasherDefault::<KeyHash>::default().hash_one(key) >> 32;
         self.shards
             .get(usize::try_from(hash % SHARDS as u64).unwrap_or(0))
     }

@@ -42,13 +42,15 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
 /// Whether nothing in `text` is escaped, as in nearly every text. Blocks are
 /// looked at whole, which the compiler turns into vector instructions.
 fn is_plain(text: &str) -> bool {
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\');
-    let mut blocks = text.as_bytes().chunks(32);
-    blocks.all(|block| {
+    let is_special = |byte: u8| {
+        u8::from(!matches!(byte, b' '..=b'~')) | u8::from(byte == b'"') | u8::from(byte == b'\\')
+    };
+    let found = |block: &[u8]| {
         block
             .iter()
-            .fold(true, |plain, byte| plain & is_plain(byte))
-    })
+            .fold(0, |found, byte| found | is_special(*byte))
+    };
+    text.as_bytes().chunks(32).all(|block| found(block) == 0)
 }
 
 /// Writes a JSON text that is known to be valid, with the same value, on one

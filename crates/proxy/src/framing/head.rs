@@ -56,9 +56,10 @@ pub(super) fn read_head(head: &[u8]) -> Result<Length, Fault> {
 /// into vector instructions: heads are long and nearly always clean.
 fn holds_forbidden(head: &[u8]) -> bool {
     head.chunks(64).any(|block| {
-        block
+        let found = block
             .iter()
-            .fold(false, |found, byte| found | is_forbidden(*byte))
+            .fold(0, |found, byte| found | u8::from(is_forbidden(*byte)));
+        found != 0
     })
 }
 

@@ -10,6 +10,7 @@ use super::send::{Sending, send};
 use crate::admitted::Admitted;
 use crate::answer::Refusal;
 use crate::head;
+use crate::names::MCP_PROTOCOL_VERSION;
 use crate::outcome::Exchange;
 use crate::reply::Reply;
 use crate::respond::{Expected, Watching};
@@ -87,7 +88,7 @@ async fn pass_on(
 
 /// The modern era has one HTTP method.
 fn check_era(headers: &HeaderMap) -> Result<(), Refusal> {
-    match field(headers, "mcp-protocol-version") {
+    match field(headers, &MCP_PROTOCOL_VERSION) {
         Field::One(version) if version == MODERN.as_bytes() => {
             Err(Refusal::MethodNotAllowed { allow: "POST" })
         }
@@ -97,7 +98,7 @@ fn check_era(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// A stated revision must be one that is served here.
 fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
-    let stated = match field(headers, "mcp-protocol-version") {
+    let stated = match field(headers, &MCP_PROTOCOL_VERSION) {
         Field::Absent => return Ok(()),
         Field::One(version) => version,
         Field::Many => return Err(invalid("MCP-Protocol-Version is there more than once")),
@@ -123,7 +124,7 @@ mod tests {
     fn a_stated_version_must_be_served() {
         let headers = |version: &'static str| {
             HeaderMap::from_iter([(
-                http::HeaderName::from_static("mcp-protocol-version"),
+                MCP_PROTOCOL_VERSION,
                 http::HeaderValue::from_static(version),
             )])
         };

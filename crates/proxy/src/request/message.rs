@@ -18,6 +18,7 @@ use crate::collect::{CollectError, CollectLimits, Collected, collect};
 use crate::connection_info::ConnectionInfo;
 use crate::decide;
 use crate::head;
+use crate::names::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, MCP_SESSION_ID, TRACEPARENT};
 use crate::outcome::Exchange;
 use crate::reply::Reply;
 use crate::respond::{Expected, Watching};
@@ -105,7 +106,9 @@ pub(super) async fn post(
         watching: Watching {
             questions,
             method: received.method.as_ref().into(),
-            arguments: received.arguments.map(Into::into),
+            arguments: received
+                .arguments
+                .map(|text| bytes.slice_ref(text.as_bytes())),
         },
         body: bytes.clone(),
         held,
@@ -185,15 +188,15 @@ fn must_filter(call: &Call<'_>) -> bool {
 }
 
 fn is_traced(headers: &HeaderMap) -> bool {
-    headers.contains_key("traceparent")
+    headers.contains_key(TRACEPARENT)
 }
 
 fn mcp_headers(headers: &HeaderMap) -> McpHeaders<'_> {
     McpHeaders {
-        protocol_version: field(headers, "mcp-protocol-version"),
-        method: field(headers, "mcp-method"),
-        name: field(headers, "mcp-name"),
-        session: headers.contains_key("mcp-session-id"),
+        protocol_version: field(headers, &MCP_PROTOCOL_VERSION),
+        method: field(headers, &MCP_METHOD),
+        name: field(headers, &MCP_NAME),
+        session: headers.contains_key(MCP_SESSION_ID),
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Sending {
 /// 502 and 504, with nothing of what went wrong behind.
 pub(super) async fn send(
     exchange: &mut Exchange,
-    admitted: Admitted,
+    mut admitted: Admitted,
     sending: Sending,
 ) -> Result<Reply, Refusal> {
     let Sending {
@@ -65,7 +65,7 @@ pub(super) async fn send(
     *request.method_mut() = method;
     *request.uri_mut() = admitted.server.upstream_uri.clone();
     *request.headers_mut() = towards_server(
-        &admitted.headers,
+        std::mem::take(&mut admitted.headers),
         &admitted.server,
         &admitted.principal,
         &written,

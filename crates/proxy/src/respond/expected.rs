@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sidegate_mcp::Era;
 use sidegate_policy::resource::Action;
 
@@ -28,7 +29,8 @@ pub(crate) struct Expected {
 pub(crate) struct Watching {
     pub(crate) questions: Vec<Question>,
     pub(crate) method: Box<str>,
-    pub(crate) arguments: Option<Box<str>>,
+    /// JSON text, a part of the message.
+    pub(crate) arguments: Option<Bytes>,
 }
 
 // === impl Watching ===

@@ -6,6 +6,7 @@ use sidegate_mcp::Era;
 
 use super::expected::Expected;
 use crate::answer::Refusal;
+use crate::names::MCP_SESSION_ID;
 use crate::runtime::McpServer;
 use crate::session::is_session_id;
 
@@ -75,7 +76,7 @@ pub(crate) fn towards_client(parts: &Parts, expected: &Expected, server: &McpSer
         headers.insert(name, HeaderValue::from_static("no"));
     }
     if let Some(id) = session_header(parts, expected) {
-        headers.insert(HeaderName::from_static("mcp-session-id"), id.clone());
+        headers.insert(MCP_SESSION_ID, id.clone());
     }
     headers
 }
@@ -93,7 +94,7 @@ fn passes(name: &HeaderName, server: &McpServer) -> bool {
 fn session_header<'a>(parts: &'a Parts, expected: &Expected) -> Option<&'a HeaderValue> {
     let id = parts
         .headers
-        .get("mcp-session-id")
+        .get(MCP_SESSION_ID)
         .filter(|_| expected.era == Era::Legacy)?;
     let own = expected
         .session
@@ -107,7 +108,7 @@ fn session_header<'a>(parts: &'a Parts, expected: &Expected) -> Option<&'a Heade
 /// # Errors
 /// 502 for one that is no session id, or that is there twice.
 pub(crate) fn session_id(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let mut ids = headers.get_all("mcp-session-id").iter();
+    let mut ids = headers.get_all(MCP_SESSION_ID).iter();
     let Some(id) = ids.next() else {
         return Ok(None);
     };

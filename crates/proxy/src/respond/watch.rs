@@ -100,9 +100,12 @@ pub(super) fn still_allowed(admitted: &Admitted, watching: Watching) -> StillAll
         if runtime.server(server).is_none() || !grants_the_same(&began, runtime, principal) {
             return false;
         }
+        // It was text when the message was read.
+        let arguments = watching.arguments.as_deref();
+        let arguments = arguments.and_then(|text| std::str::from_utf8(text).ok());
         let context = Context {
             method: &watching.method,
-            arguments: watching.arguments.as_deref(),
+            arguments,
         };
         decide(
             &runtime.policies,

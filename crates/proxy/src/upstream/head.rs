@@ -8,6 +8,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use sidegate_policy::principal::Principal;
 
+use crate::names::{TRACEPARENT, X_REQUEST_ID};
 use crate::runtime::McpServer;
 
 /// Headers that never pass, beside those with a prefix below, those named by
@@ -98,47 +99,49 @@ pub(crate) struct Written<'a> {
 
 /// The headers of the request to `server`.
 pub(crate) fn towards_server(
-    incoming: &HeaderMap,
+    incoming: HeaderMap,
     server: &McpServer,
     principal: &Principal,
     written: &Written<'_>,
 ) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(incoming.len() + 8);
-    let by_connection = ConnectionListed::of(incoming);
+    let mut headers = HeaderMap::with_capacity(incoming.len() + 4);
+    let by_connection = ConnectionListed::of(&incoming);
+    for name in kept_as_stated(server) {
+        if let Some(value) = incoming.get(name) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    if let Some(host) = &server.loopback_host {
+        headers.insert(header::HOST, host.clone());
+    }
+    let mut passing = None;
     for (name, value) in incoming {
-        if passes(name, server, &by_connection, written.session) {
-            headers.append(name.clone(), value.clone());
+        // Only the first value of a name comes with it.
+        if let Some(name) = name {
+            let passes = passes(&name, server, &by_connection, written.session);
+            passing = passes.then_some(name);
         }
-    }
-    let keep = server.keep_authorization;
-    if let Some(value) = incoming.get(header::AUTHORIZATION).filter(|_| keep) {
-        headers.insert(header::AUTHORIZATION, value.clone());
-    }
-    match &server.loopback_host {
-        Some(host) => {
-            headers.insert(header::HOST, host.clone());
-        }
-        None => {
-            for name in [header::HOST, header::ORIGIN] {
-                if let Some(value) = incoming.get(&name) {
-                    headers.insert(name, value.clone());
-                }
-            }
+        if let Some(name) = &passing {
+            headers.append(name.clone(), value);
         }
     }
     headers.insert(header::ACCEPT, HeaderValue::from_static(written.accept));
-    insert_text(
-        &mut headers,
-        HeaderName::from_static("traceparent"),
-        written.traceparent,
-    );
-    insert_text(
-        &mut headers,
-        HeaderName::from_static("x-request-id"),
-        written.request_id,
-    );
+    insert_text(&mut headers, TRACEPARENT, written.traceparent);
+    insert_text(&mut headers, X_REQUEST_ID, written.request_id);
     add_identity(&mut headers, server, principal);
     headers
+}
+
+/// What the configuration has the server see although it is removed otherwise.
+fn kept_as_stated(server: &McpServer) -> impl Iterator<Item = &'static HeaderName> {
+    let authorization = server.keep_authorization.then_some(&header::AUTHORIZATION);
+    let preserved = server
+        .loopback_host
+        .is_none()
+        .then_some([&header::HOST, &header::ORIGIN]);
+    authorization
+        .into_iter()
+        .chain(preserved.into_iter().flatten())
 }
 
 fn passes(
