@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use sidegate_policy::decision::Permit;
+use tokio::time::Instant;
 
 use self::connection::{Connection, SendError, UpstreamBody};
 use self::pool::{Pools, Upstream};
@@ -32,7 +33,8 @@ pub(crate) enum AttemptError {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AttemptLimits {
     pub(crate) connect: Duration,
-    pub(crate) answer: Duration,
+    /// When the head of the answer must be there.
+    pub(crate) until: Instant,
     /// Whether the request may be sent a second time after a pooled connection
     /// turned out to be dead: only for requests that change nothing.
     pub(crate) repeatable: bool,
@@ -61,10 +63,7 @@ pub(crate) async fn forward(
         permit: _used_up,
         request,
     } = outgoing;
-    match tokio::time::timeout(limits.answer, attempt(pools, upstream, request, limits)).await {
-        Ok(answer) => answer,
-        Err(_elapsed) => Err(AttemptError::TimedOut),
-    }
+    attempt(pools, upstream, request, limits).await
 }
 
 async fn attempt(
@@ -77,9 +76,10 @@ async fn attempt(
     // copied only when a second try would be allowed.
     while let Some(pooled) = pools.take(upstream) {
         let spare = limits.repeatable.then(|| request.clone());
-        match pooled.send(request).await {
+        match pooled.send(request, limits.until).await {
             Ok(answer) => return Ok(answer),
             Err(SendError::NotSent(unsent)) => request = *unsent,
+            Err(SendError::TimedOut) => return Err(AttemptError::TimedOut),
             Err(SendError::BrokenOff(error)) => match spare {
                 Some(spare) => request = spare,
                 None => return Err(AttemptError::BrokenOff(error)),
@@ -88,9 +88,13 @@ async fn attempt(
     }
     // Boxed like everything that most requests do not await: the future of a
     // request is as large as the largest of them.
-    let fresh = Box::pin(Connection::open(upstream, limits.connect)).await?;
-    match fresh.send(request).await {
+    let patience = limits
+        .connect
+        .min(limits.until.duration_since(Instant::now()));
+    let fresh = Box::pin(Connection::open(upstream, patience)).await?;
+    match fresh.send(request, limits.until).await {
         Ok(answer) => Ok(answer),
+        Err(SendError::TimedOut) => Err(AttemptError::TimedOut),
         Err(SendError::BrokenOff(error)) => Err(AttemptError::BrokenOff(error)),
         Err(SendError::NotSent(_)) => Err(AttemptError::Unreachable(std::io::Error::new(
             std::io::ErrorKind::ConnectionReset,

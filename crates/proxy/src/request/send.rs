@@ -52,7 +52,7 @@ pub(super) async fn send(
     let ends = Instant::now() + limits.request_timeout;
     let attempt = AttemptLimits {
         connect: limits.connect_timeout,
-        answer: limits.request_timeout,
+        until: ends,
         repeatable,
     };
     let written = Written {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::AttemptError;
 use super::pool::{IdleConnections, Upstream};
@@ -29,8 +30,14 @@ type Wire = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 pub(crate) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     wire: Pin<Box<Wire>>,
+    patience: Patience,
     pool: Arc<IdleConnections>,
 }
+
+/// A timer that outlives requests. It is set anew only when it fires too early
+/// or would fire too late, so that most requests never touch the timers that
+/// all connections share.
+struct Patience(Pin<Box<Sleep>>);
 
 /// Why a request got no answer on this connection.
 #[derive(Debug)]
@@ -39,6 +46,8 @@ pub(crate) enum SendError {
     NotSent(Box<Request<Full<Bytes>>>),
     /// The connection broke after the request may have been seen.
     BrokenOff(hyper::Error),
+    /// There was no answer in time.
+    TimedOut,
 }
 
 // === impl Connection ===
@@ -69,6 +78,7 @@ impl Connection {
         Ok(Self {
             sender,
             wire: Box::pin(wire),
+            patience: Patience::new(),
             pool: upstream.pool(),
         })
     }
@@ -78,28 +88,36 @@ impl Connection {
         !self.sender.is_closed()
     }
 
-    /// Sends one request and waits for the head of its answer.
+    /// Sends one request and waits for the head of its answer, not longer than
+    /// `until`.
     ///
     /// # Errors
     /// [`SendError`], with the request when none of it was sent.
     pub(crate) async fn send(
         mut self,
         request: Request<Full<Bytes>>,
+        until: Instant,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        if !self.usable().await {
+        if !self.usable(until).await {
             return Err(SendError::NotSent(Box::new(request)));
         }
         let answer = {
             let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-            let wire = &mut self.wire;
+            let (wire, patience) = (&mut self.wire, &mut self.patience);
             let mut closed = false;
             poll_fn(|cx| {
                 // A connection that ends resolves the answer; it is polled no
                 // more after that.
                 closed = closed || wire.as_mut().poll(cx).is_ready();
-                answer.as_mut().poll(cx)
+                match answer.as_mut().poll(cx) {
+                    Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                    Poll::Pending => patience.poll_over(until, cx).map(|()| None),
+                }
             })
             .await
+        };
+        let Some(answer) = answer else {
+            return Err(SendError::TimedOut);
         };
         match answer {
             Ok(response) => Ok(response.map(|body| UpstreamBody::new(body, self))),
@@ -111,15 +129,40 @@ impl Connection {
     }
 
     /// Lets the connection see whether the server has closed it meanwhile.
-    async fn usable(&mut self) -> bool {
-        let (sender, wire) = (&mut self.sender, &mut self.wire);
+    async fn usable(&mut self, until: Instant) -> bool {
+        let (sender, wire, patience) = (&mut self.sender, &mut self.wire, &mut self.patience);
         poll_fn(|cx| {
             if wire.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
-            sender.poll_ready(cx).map(|ready| ready.is_ok())
+            match sender.poll_ready(cx) {
+                Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
+                Poll::Pending => patience.poll_over(until, cx).map(|()| false),
+            }
         })
         .await
+    }
+}
+
+// === impl Patience ===
+
+impl Patience {
+    fn new() -> Self {
+        Self(Box::pin(sleep_until(Instant::now())))
+    }
+
+    /// Ready when `until` has passed.
+    fn poll_over(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.deadline() > until {
+            self.0.as_mut().reset(until);
+        }
+        loop {
+            ready!(self.0.as_mut().poll(cx));
+            if Instant::now() >= until {
+                return Poll::Ready(());
+            }
+            self.0.as_mut().reset(until);
+        }
     }
 }
 
