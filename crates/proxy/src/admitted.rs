@@ -11,9 +11,10 @@ use sidegate_policy::scope::ScopeSet;
 
 use crate::answer::{Denied, Refusal};
 use crate::decide::{self, Question};
+use crate::held::InProgressGuard;
 use crate::outcome::Exchange;
 use crate::runtime::{McpServer, Runtime};
-use crate::shared::{InProgressGuard, Shared};
+use crate::shared::Shared;
 
 /// A request that was let through to a server's endpoint: what every later
 /// phase needs.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::shared::Held;
+use crate::held::Held;
 
 /// Why a body broke off. The reason is for logs; a client sees only that the
 /// answer did not end properly.

@@ -9,7 +9,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use crate::shared::{Buffered, BufferedGuard};
+use crate::held::{Buffered, BufferedGuard};
 
 /// The bounds of one read.
 #[derive(Debug, Clone, Copy)]

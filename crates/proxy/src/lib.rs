@@ -8,6 +8,7 @@
 pub mod admin;
 mod admitted;
 mod answer;
+mod authority;
 pub mod body;
 mod collect;
 pub mod connection;
@@ -17,6 +18,7 @@ pub mod drain;
 pub mod framing;
 mod head;
 pub mod health;
+pub mod held;
 pub mod listener;
 mod names;
 mod outcome;

@@ -23,9 +23,9 @@ use crate::admitted::Admitted;
 use crate::answer::Refusal;
 use crate::body::ResponseBody;
 use crate::collect::{CollectError, CollectLimits, collect};
+use crate::held::Held;
 use crate::reply::{Record, Reply};
 use crate::session::NotOpened;
-use crate::shared::Held;
 use crate::stream::{CappedBody, EventCheck, EventStream, StreamTimes, generation, token_end};
 use crate::upstream::connection::UpstreamBody;
 

@@ -252,7 +252,7 @@ impl McpServer {
 
     /// The resource whose host the client dialled, else the first.
     pub(crate) fn resource_for(&self, authority: &str) -> Option<&ProtectedResource> {
-        let host = crate::head::host_of(authority);
+        let host = crate::authority::host_of(authority);
         self.resources
             .iter()
             .find(|resource| resource.authority == authority)

@@ -10,11 +10,11 @@ use super::send::{Sending, send};
 use crate::admitted::Admitted;
 use crate::answer::Refusal;
 use crate::head;
+use crate::held::Held;
 use crate::names::MCP_PROTOCOL_VERSION;
 use crate::outcome::Exchange;
 use crate::reply::Reply;
 use crate::respond::{Expected, Watching};
-use crate::shared::Held;
 
 const EVENT_STREAM: &str = "text/event-stream";
 const MODERN: &str = "2026-07-28";

@@ -18,11 +18,11 @@ use crate::collect::{CollectError, CollectLimits, Collected, collect};
 use crate::connection_info::ConnectionInfo;
 use crate::decide;
 use crate::head;
+use crate::held::Held;
 use crate::names::{MCP_METHOD, MCP_NAME, MCP_PROTOCOL_VERSION, MCP_SESSION_ID, TRACEPARENT};
 use crate::outcome::Exchange;
 use crate::reply::Reply;
 use crate::respond::{Expected, Watching};
-use crate::shared::Held;
 
 /// What a server may answer a POST with, and what its client must accept.
 const ANSWER_TYPES: [&str; 2] = ["application/json", "text/event-stream"];

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::admitted::Admitted;
 use crate::answer::Refusal;
+use crate::held::Held;
 use crate::outcome::Exchange;
 use crate::reply::Reply;
 use crate::respond::{Answering, Expected, Watching, respond};
-use crate::shared::Held;
 use crate::upstream::head::{Written, towards_server};
 use crate::upstream::{AttemptError, AttemptLimits, Outgoing, forward};
 
