@@ -40,7 +40,7 @@ enum LineFeed {
     OfLine,
     /// It is the second half of a line end that was passed on.
     OfPassed,
-    /// It is the second half of the end of a line or event that was left out.
+    /// It is the second half of the end of an event that was left out.
     OfDropped,
 }
 
@@ -147,7 +147,6 @@ impl SseFilter {
     ) -> Result<LineFeed, FilterError> {
         match self.event.end_line() {
             Line::Field => Ok(LineFeed::OfLine),
-            Line::Dropped => Ok(LineFeed::OfDropped),
             Line::BetweenEvents => {
                 self.event.take(out);
                 Ok(LineFeed::OfPassed)

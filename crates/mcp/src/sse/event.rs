@@ -33,8 +33,6 @@ struct DataLine {
 pub(super) enum Line {
     /// Part of the event.
     Field,
-    /// A field that has no meaning, and was left out.
-    Dropped,
     /// A comment or blank line outside of any event.
     BetweenEvents,
     /// The blank line that ends the event.
@@ -77,11 +75,12 @@ impl Event {
             Some(b':') if self.has_field => Line::Field,
             Some(b':') => Line::BetweenEvents,
             Some(_) if !self.is_known_field(content.clone()) => {
-                // Readers ignore it; one that does not would see what was
-                // never filtered.
-                self.bytes.truncate(line.start);
-                self.line_start = line.start;
-                Line::Dropped
+                self.make_comment(line);
+                if self.has_field {
+                    Line::Field
+                } else {
+                    Line::BetweenEvents
+                }
             }
             Some(_) => {
                 self.has_field = true;
@@ -91,6 +90,18 @@ impl Event {
                 Line::Field
             }
         }
+    }
+
+    /// Leaves nothing of the current line but a comment. Readers ignore fields
+    /// without a meaning; one that does not would see what was never filtered.
+    /// The line itself stays: without it, a carriage return before and a line
+    /// feed behind would become one line end, and an empty line would be lost.
+    fn make_comment(&mut self, line: Range<usize>) {
+        let end = self.bytes.last().copied();
+        self.bytes.truncate(line.start);
+        self.bytes.push(b':');
+        self.bytes.extend(end);
+        self.line_start = self.bytes.len();
     }
 
     /// A line feed came after the line that had ended with a carriage return.

@@ -133,7 +133,7 @@ fn what_needs_no_change_stays_byte_for_byte() {
 }
 
 #[test]
-fn fields_without_a_meaning_are_left_out() {
+fn fields_without_a_meaning_become_comments() {
     for end in ["\n", "\r", "\r\n"] {
         for unknown in [
             "DATA: x",
@@ -146,12 +146,26 @@ fn fields_without_a_meaning_are_left_out() {
             let before = format!("{unknown}{end}id: 1{end}data: {SHORT}{end}{end}");
             let behind = format!("id: 1{end}data: {SHORT}{end}{unknown}{end}{end}");
             let alone = format!("{unknown}{end}{end}id: 1{end}data: {SHORT}{end}{end}");
-            let expected = format!("id: 1{end}data: {SHORT}{end}{end}");
-            assert_becomes(&before, &expected);
-            assert_becomes(&behind, &expected);
-            assert_becomes(&alone, &format!("{end}{expected}"));
+            let event = format!("id: 1{end}data: {SHORT}{end}");
+            assert_becomes(&before, &format!(":{end}{event}{end}"));
+            assert_becomes(&behind, &format!("{event}:{end}{end}"));
+            assert_becomes(&alone, &format!(":{end}{end}{event}{end}"));
         }
     }
+}
+
+#[test]
+fn what_becomes_a_comment_does_not_join_line_ends() {
+    // Without the line between, CR and LF would be one end, and the blank line
+    // that ends the event would be gone.
+    assert_becomes(
+        &format!("data: {LIST}\n:\rdataX: 1\n\n"),
+        &format!("data: {SHORT}\n:\r:\n\n"),
+    );
+    assert_becomes(
+        &format!("data: {SHORT}\rdataX: 1\n\n"),
+        &format!("data: {SHORT}\r:\n\n"),
+    );
 }
 
 #[test]
@@ -172,7 +186,7 @@ fn a_byte_order_mark_may_start_the_stream() {
     assert_passes("\u{feff}: x\n\n");
     assert_becomes(
         "\n\u{feff}data: no field, as the mark is not at the start\n\n",
-        "\n\n",
+        "\n:\n\n",
     );
 }
 
