@@ -151,13 +151,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let script = ["-c", "echo $$; exec sleep 1000"];
         let guarded = Guarded::start(dir.path(), Path::new("/bin/sh"), &script);
-        guarded.restart();
-        let programs = until("both have written", || {
+        let written = |count: usize| {
             let log = guarded.log();
             let ids: Vec<u32> = log.lines().filter_map(|line| line.parse().ok()).collect();
-            (ids.len() == 2).then_some(ids)
-        })
-        .await;
+            (ids.len() == count).then_some(ids)
+        };
+        // Killed before that, the first one would never have written.
+        until("the first has written", || written(1)).await;
+        guarded.restart();
+        let programs = until("both have written", || written(2)).await;
         assert!(!is_running(programs[0]) && is_running(programs[1]));
         drop(guarded);
         assert!(!is_running(programs[1]));
