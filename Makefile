@@ -32,9 +32,9 @@ test: test-tools cluster-tools ## Install what the tests need and run all tests
 	$(CARGO) build --locked --bins
 	@SIDEGATE_CLUSTER_TOOLS=$$(tests/cluster/build.sh 2>/dev/null) && export SIDEGATE_CLUSTER_TOOLS && \
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
-	  $(CARGO) nextest run --locked --workspace && $(CARGO) test --locked --workspace --doc; \
+	  $(CARGO) nextest run --locked --workspace --no-fail-fast && $(CARGO) test --locked --workspace --doc; \
 	else \
-	  $(CARGO) test --locked --workspace; \
+	  $(CARGO) test --locked --workspace --no-fail-fast; \
 	fi
 
 .PHONY: test-tools
