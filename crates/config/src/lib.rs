@@ -37,6 +37,7 @@
 //! ```
 
 mod build;
+pub mod control;
 pub mod documents;
 pub mod sidecar_config;
 mod validate;
