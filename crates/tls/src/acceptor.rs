@@ -9,7 +9,8 @@ use tokio::time;
 use tokio_rustls::server::TlsStream;
 
 use crate::accept_error::AcceptError;
-use crate::identity::{InvalidIdentity, identity_of};
+use crate::identity::{InvalidIdentity, PeerCertificate, identity_of};
+use crate::material::TlsMode;
 use crate::server::ServerTls;
 
 /// Most bytes that wait in one connection to be sent. A sidecar has thousands
@@ -41,7 +42,7 @@ impl TlsAcceptor {
     }
 
     /// Does the handshake, and says who the client is: in mode `Mutual` always
-    /// somebody, else nobody.
+    /// somebody, in mode `Optional` whoever shows a certificate, else nobody.
     ///
     /// # Errors
     /// [`AcceptError`] when the handshake fails or takes longer than `timeout`.
@@ -51,6 +52,19 @@ impl TlsAcceptor {
         stream: TcpStream,
         timeout: Duration,
     ) -> Result<(TlsStream<TcpStream>, Option<PeerIdentity>), AcceptError> {
+        let (stream, peer) = self.accept_with_certificate(stream, timeout).await?;
+        Ok((stream, peer.map(|peer| PeerIdentity::new(peer.spiffe_id))))
+    }
+
+    /// [`accept`](Self::accept) with more of what the certificate says.
+    ///
+    /// # Errors
+    /// [`AcceptError`] as there.
+    pub async fn accept_with_certificate(
+        &self,
+        stream: TcpStream,
+        timeout: Duration,
+    ) -> Result<(TlsStream<TcpStream>, Option<PeerCertificate>), AcceptError> {
         let tls = self.current.load_full();
         let handshake =
             tokio_rustls::TlsAcceptor::from(tls.config.clone()).accept_with(stream, |session| {
@@ -59,22 +73,24 @@ impl TlsAcceptor {
         let stream = time::timeout(timeout, handshake)
             .await
             .map_err(|_| AcceptError::Timeout)??;
-        let peer = if tls.is_mutual() {
-            Some(peer_of(&stream)?)
-        } else {
-            None
-        };
+        let peer = peer_of(&stream, tls.mode())?;
         Ok((stream, peer))
     }
 }
 
-/// The identity in the certificate that the handshake verified.
-fn peer_of(stream: &TlsStream<TcpStream>) -> Result<PeerIdentity, AcceptError> {
+/// What is in the certificate that the handshake verified.
+fn peer_of(
+    stream: &TlsStream<TcpStream>,
+    mode: TlsMode,
+) -> Result<Option<PeerCertificate>, AcceptError> {
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(<[_]>::first);
-    match leaf.map(identity_of) {
-        Some(Ok(peer)) => Ok(peer),
-        Some(Err(invalid)) => Err(AcceptError::Identity(invalid)),
-        None => Err(AcceptError::Identity(InvalidIdentity::Unreadable)),
+    match (mode, leaf) {
+        (TlsMode::Server, _) | (TlsMode::Optional, None) => Ok(None),
+        (TlsMode::Optional | TlsMode::Mutual, Some(leaf)) => {
+            identity_of(leaf).map(Some).map_err(AcceptError::Identity)
+        }
+        // INVARIANT: the verifier made it mandatory.
+        (TlsMode::Mutual, None) => Err(AcceptError::Identity(InvalidIdentity::Unreadable)),
     }
 }

@@ -20,11 +20,20 @@ pub enum PemFault {
     Encrypted,
 }
 
+/// From when until when a certificate is valid, in seconds since 1970. Both
+/// ends belong to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// Its first second.
+    pub not_before_unix: i64,
+    /// Its last second.
+    pub not_after_unix: i64,
+}
+
 /// What the product reads of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
-    pub(crate) not_before_unix: i64,
-    pub(crate) not_after_unix: i64,
+    pub(crate) validity: Validity,
     pub(crate) is_ca: bool,
 }
 
@@ -51,18 +60,35 @@ pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemFault
     }
 }
 
+/// The text without the space around it, if it is one PEM section of this kind
+/// and nothing else. Whether that can be decoded is another question.
+pub(crate) fn only_section<'a>(text: &'a str, kind: &str) -> Option<&'a str> {
+    const DASHES: &str = "-----";
+    let text = text.trim_ascii();
+    let inner = text
+        .strip_prefix(&format!("{DASHES}BEGIN {kind}{DASHES}"))?
+        .strip_suffix(&format!("{DASHES}END {kind}{DASHES}"))?;
+    (!inner.contains(DASHES)).then_some(text)
+}
+
 /// The facts of a certificate; None when it is not one.
 pub(crate) fn facts(certificate: &CertificateDer<'_>) -> Option<Facts> {
     let (rest, parsed) = X509Certificate::from_der(certificate).ok()?;
     if !rest.is_empty() {
         return None;
     }
-    let validity = parsed.validity();
     Some(Facts {
-        not_before_unix: validity.not_before.timestamp(),
-        not_after_unix: validity.not_after.timestamp(),
+        validity: validity_of(&parsed),
         is_ca: parsed.is_ca(),
     })
+}
+
+pub(crate) fn validity_of(certificate: &X509Certificate<'_>) -> Validity {
+    let validity = certificate.validity();
+    Validity {
+        not_before_unix: validity.not_before.timestamp(),
+        not_after_unix: validity.not_after.timestamp(),
+    }
 }
 
 fn is_encrypted(pem: &[u8]) -> bool {

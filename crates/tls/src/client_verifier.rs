@@ -7,17 +7,22 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
-use crate::certificate::{Facts, certificates, facts};
 use crate::identity::identity_of;
-use crate::server::{InvalidTls, provider};
+use crate::invalid_tls::InvalidTls;
+use crate::provider::provider;
+use crate::roots::{InvalidRoots, trusted_roots};
 
-/// Most certificate authorities of clients. Their names go into every
-/// handshake, in a list that must not exceed 64 KiB (RFC 8446, section 4.2.4).
-pub(crate) const MAX_CLIENT_CAS: usize = 100;
+/// Who shows a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Every client.
+    Always,
+    /// Those who want to. What is shown is verified all the same.
+    ByChoice,
+}
 
 /// Accepts certificates of the given authorities that name at most one
 /// identity. The chain is verified by webpki; the identity is checked inside
@@ -26,54 +31,35 @@ pub(crate) const MAX_CLIENT_CAS: usize = 100;
 #[derive(Debug)]
 pub(crate) struct ClientVerifier {
     chain: Arc<dyn ClientCertVerifier>,
+    shown: Shown,
 }
 
 // === impl ClientVerifier ===
 
 impl ClientVerifier {
     /// Trusts the authorities of a PEM text and no others.
-    pub(crate) fn new(ca_pem: Option<&[u8]>, now_unix: i64) -> Result<Arc<Self>, InvalidTls> {
-        let roots = trusted(ca_pem.ok_or(InvalidTls::NoClientCa)?, now_unix)?;
+    pub(crate) fn new(
+        ca_pem: Option<&[u8]>,
+        shown: Shown,
+        now_unix: i64,
+    ) -> Result<Arc<Self>, InvalidTls> {
+        let ca_pem = ca_pem.ok_or(InvalidTls::NoClientCa)?;
+        let roots = trusted_roots(ca_pem, now_unix).map_err(of_clients)?;
         let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .build()
             .map_err(|_| InvalidTls::NoClientCa)?;
-        Ok(Arc::new(Self { chain }))
+        Ok(Arc::new(Self { chain, shown }))
     }
 }
 
-/// The authorities that are valid now. Path building does not look at the
-/// validity of an anchor, so expired ones must be left out here. A bundle may
-/// hold them, during a rotation for example.
-fn trusted(ca_pem: &[u8], now_unix: i64) -> Result<RootCertStore, InvalidTls> {
-    let found = certificates(ca_pem).map_err(InvalidTls::ClientCa)?;
-    if found.len() > MAX_CLIENT_CAS {
-        return Err(InvalidTls::TooManyClientCas);
-    }
-    let mut roots = RootCertStore::empty();
-    for (index, certificate) in found.into_iter().enumerate() {
-        let position = index + 1;
-        let unreadable = InvalidTls::ClientCaUnreadable { position };
-        let Some(Facts {
-            not_after_unix,
-            is_ca,
-            ..
-        }) = facts(&certificate)
-        else {
-            return Err(unreadable);
-        };
-        if !is_ca {
-            return Err(InvalidTls::ClientCaIsNone { position });
-        }
-        if not_after_unix >= now_unix {
-            roots.add(certificate).map_err(|_| unreadable)?;
-        } else {
-            tracing::warn!(position, "an expired client CA is not trusted");
-        }
-    }
-    if roots.is_empty() {
-        Err(InvalidTls::ClientCaExpired)
-    } else {
-        Ok(roots)
+/// The same in the words of the Secret that they come from.
+fn of_clients(invalid: InvalidRoots) -> InvalidTls {
+    match invalid {
+        InvalidRoots::Pem(fault) => InvalidTls::ClientCa(fault),
+        InvalidRoots::TooMany => InvalidTls::TooManyClientCas,
+        InvalidRoots::Unreadable { position } => InvalidTls::ClientCaUnreadable { position },
+        InvalidRoots::NoAuthority { position } => InvalidTls::ClientCaIsNone { position },
+        InvalidRoots::Expired => InvalidTls::ClientCaExpired,
     }
 }
 
@@ -83,7 +69,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        true
+        self.shown == Shown::Always
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

@@ -6,13 +6,26 @@
 //! has no name.
 
 use rustls_pki_types::CertificateDer;
-use sidegate_policy::principal::{InvalidSpiffeId, PeerIdentity};
+use sidegate_policy::principal::{InvalidSpiffeId, SpiffeId};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
+use crate::certificate::validity_of;
+
 const SCHEME: &str = "spiffe:";
+
+/// What a client's certificate says about who holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// Its SPIFFE id.
+    pub spiffe_id: Option<SpiffeId>,
+    /// The common name of its subject; none when it has several.
+    pub common_name: Option<String>,
+    /// When it ends, in seconds since 1970.
+    pub not_after_unix: i64,
+}
 
 /// Why a certificate that was issued by a trusted authority names nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -34,10 +47,24 @@ pub enum InvalidIdentity {
 /// [`InvalidIdentity`] when the certificate is ambiguous.
 pub(crate) fn identity_of(
     certificate: &CertificateDer<'_>,
-) -> Result<PeerIdentity, InvalidIdentity> {
+) -> Result<PeerCertificate, InvalidIdentity> {
     let (_, parsed) =
         X509Certificate::from_der(certificate).map_err(|_| InvalidIdentity::Unreadable)?;
-    let names = parsed
+    Ok(PeerCertificate {
+        spiffe_id: spiffe_id(&parsed)?,
+        common_name: common_name(&parsed),
+        not_after_unix: validity_of(&parsed).not_after_unix,
+    })
+}
+
+fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
+    let mut names = certificate.subject().iter_common_name();
+    let name = names.next()?.as_str().ok()?.to_owned();
+    names.next().is_none().then_some(name)
+}
+
+fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<Option<SpiffeId>, InvalidIdentity> {
+    let names = certificate
         .subject_alternative_name()
         .map_err(|_| InvalidIdentity::Unreadable)?;
     let mut uri = None;
@@ -58,10 +85,9 @@ pub(crate) fn identity_of(
     }
     match uri {
         Some(uri) if looks_like_spiffe(uri) => {
-            let id = uri.parse().map_err(InvalidIdentity::SpiffeId)?;
-            Ok(PeerIdentity::new(Some(id)))
+            uri.parse().map(Some).map_err(InvalidIdentity::SpiffeId)
         }
-        Some(_) | None => Ok(PeerIdentity::new(None)),
+        Some(_) | None => Ok(None),
     }
 }
 

@@ -8,6 +8,9 @@ use std::sync::Arc;
 pub enum TlsMode {
     /// Nobody.
     Server,
+    /// Everybody, and whoever has none may come in all the same. A certificate
+    /// that is shown must verify.
+    Optional,
     /// Everybody.
     Mutual,
 }
@@ -24,15 +27,17 @@ pub struct ServerMaterial {
     /// The key of the certificate.
     pub key_pem: PrivateKeyPem,
     /// The certificate authorities whose clients may connect, in PEM. Needed
-    /// in mode `Mutual`, not used in mode `Server`.
+    /// in modes `Mutual` and `Optional`, not used in mode `Server`.
     pub client_ca_pem: Option<Vec<u8>>,
 }
 
 // === impl PrivateKeyPem ===
 
 impl PrivateKeyPem {
-    /// The PEM text.
-    pub(crate) fn expose(&self) -> &[u8] {
+    /// The PEM text, for the Secret or the file of mode 0600 that keeps it, and
+    /// for nothing else.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
         &self.0
     }
 }

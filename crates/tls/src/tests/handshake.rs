@@ -15,9 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::pki::{
-    BOTH, Ca, Leaf, PATIENCE, client, connection, meet, meet_as, mutual, plain, reason,
+    BOTH, Ca, Leaf, PATIENCE, client, connection, meet, meet_as, mutual, optional, plain, reason,
 };
-use crate::server::provider;
+use crate::provider::provider;
 use crate::{AcceptError, TlsAcceptor};
 
 const ID: &str = "spiffe://td/ns/a/sa/x";
@@ -429,6 +429,10 @@ async fn a_session_cannot_stand_in_for_a_client_certificate() {
     for version in [&TLS12, &TLS13] {
         let kind = second(&mutual(&ca), client(&ca, Some(&leaf), &[version])).await;
         assert_ne!(kind, Some(HandshakeKind::Resumed));
+        for leaf in [None, Some(&leaf)] {
+            let kind = second(&optional(&ca), client(&ca, leaf, &[version])).await;
+            assert_ne!(kind, Some(HandshakeKind::Resumed));
+        }
         // The client would have: it does where nobody is named.
         let kind = second(&plain(&ca), client(&ca, None, &[version])).await;
         assert_eq!(kind, Some(HandshakeKind::Resumed));

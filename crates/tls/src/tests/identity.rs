@@ -11,7 +11,7 @@ const ID: &str = "spiffe://td.example/ns/a/sa/x";
 
 fn id_of(uris: &[&str]) -> Result<Option<String>, InvalidIdentity> {
     let der = Ca::new("ca").client(uris).der();
-    identity_of(&der).map(|peer| peer.spiffe_id().map(ToString::to_string))
+    identity_of(&der).map(|peer| peer.spiffe_id.map(|id| id.to_string()))
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn other_kinds_of_names_do_not_count() {
     assert_eq!(
         identity_of(&leaf.der())
             .expect("named")
-            .spiffe_id()
-            .map(ToString::to_string)
+            .spiffe_id
+            .map(|id| id.to_string())
             .as_deref(),
         Some(ID)
     );
@@ -121,7 +121,7 @@ fn names_that_cannot_be_read_name_nobody() {
     assert!(
         identity_of(&with_names(&uri(ID.as_bytes())))
             .expect("named")
-            .spiffe_id()
+            .spiffe_id
             .is_some()
     );
     assert_eq!(
@@ -208,7 +208,7 @@ proptest! {
         let at = at % der.len();
         der[at] = byte;
         if let Ok(peer) = identity_of(&CertificateDer::from(der))
-            && let Some(id) = peer.spiffe_id()
+            && let Some(id) = peer.spiffe_id
         {
             prop_assert!(id.as_str().starts_with("spiffe://"));
         }

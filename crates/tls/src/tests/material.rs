@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rcgen::{KeyPair, date_time_ymd};
 
 use super::pki::{Ca, Leaf};
-use crate::client_verifier::MAX_CLIENT_CAS;
+use crate::roots::MAX_ROOTS;
 use crate::server::server_config_at;
 use crate::{InvalidTls, PemFault, PrivateKeyPem, ServerMaterial, TlsMode, server_config};
 
@@ -65,9 +65,9 @@ fn an_expired_client_ca_is_left_out_and_one_must_remain() {
 fn client_cas_are_bounded_on_both_sides() {
     let ca = Ca::new("ca");
     let leaf = ca.server();
-    let most = leaf.material(Some(&ca.pem.repeat(MAX_CLIENT_CAS)));
+    let most = leaf.material(Some(&ca.pem.repeat(MAX_ROOTS)));
     assert!(server_config(TlsMode::Mutual, &most).is_ok());
-    let more = leaf.material(Some(&ca.pem.repeat(MAX_CLIENT_CAS + 1)));
+    let more = leaf.material(Some(&ca.pem.repeat(MAX_ROOTS + 1)));
     assert_eq!(
         invalid(TlsMode::Mutual, &more),
         InvalidTls::TooManyClientCas
@@ -118,7 +118,7 @@ fn a_certificate_serves_from_its_first_to_its_last_second() {
         params.not_after = date_time_ymd(2020, 1, 3);
     });
     let (first, last) = (1_577_836_800, 1_578_009_600);
-    let at = |now| server_config_at(TlsMode::Server, &leaf.material(None), now);
+    let at = |now| server_config_at(TlsMode::Server, &leaf.material(None), &[], now);
     assert_eq!(at(first).expect("valid").not_after_unix(), last);
     assert!(at(last).is_ok());
     assert_eq!(

@@ -17,9 +17,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsConnector, client, server};
 
-use crate::server::provider;
-use crate::{AcceptError, PrivateKeyPem, ServerMaterial, TlsAcceptor, TlsMode, server_config};
+use crate::provider::provider;
+use crate::{
+    AcceptError, PrivateKeyPem, ServerMaterial, Subject, TlsAcceptor, TlsMode, Usages,
+    server_config,
+};
 
+/// A time for what takes one as an argument.
+pub(super) const NOW: i64 = 1_790_000_000;
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
@@ -55,6 +60,10 @@ impl Ca {
             pem,
             issuer: Issuer::new(params, key),
         }
+    }
+
+    pub(super) fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
     }
 
     /// An authority below this one, and its certificate.
@@ -113,6 +122,48 @@ impl Ca {
     }
 }
 
+/// A subject as good as any, which is for `localhost`.
+pub(super) fn subject() -> Subject {
+    Subject {
+        common_name: "somebody".into(),
+        spiffe_id: None,
+        dns_names: vec!["localhost".into()],
+        usages: Usages::Both,
+    }
+}
+
+/// A request for a certificate with whatever somebody wants in it.
+pub(super) fn for_request(key: &KeyPair, adapt: impl FnOnce(&mut CertificateParams)) -> String {
+    let mut params = CertificateParams::default();
+    adapt(&mut params);
+    let request = params.serialize_request(key).expect("a request");
+    request.pem().expect("PEM")
+}
+
+/// One section of PEM.
+pub(super) fn pem_of(kind: &str, der: &[u8]) -> String {
+    let encoded = base64(der);
+    let lines: Vec<_> = encoded.as_bytes().chunks(64).collect();
+    let lines = lines.join(&b'\n');
+    let body = str::from_utf8(&lines).expect("ASCII");
+    format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n")
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or_default());
+        let group = at(0) << 16 | at(1) << 8 | at(2);
+        for position in 0..4 {
+            let digit = DIGITS[(group >> (18 - 6 * position) & 63) as usize];
+            let is_padding = position > chunk.len();
+            text.push(if is_padding { '=' } else { char::from(digit) });
+        }
+    }
+    text
+}
+
 pub(super) fn uri_name(uri: &str) -> SanType {
     SanType::URI(uri.try_into().expect("ASCII"))
 }
@@ -136,6 +187,12 @@ impl Leaf {
 pub(super) fn mutual(ca: &Ca) -> TlsAcceptor {
     let material = ca.server().material(Some(&ca.pem));
     TlsAcceptor::new(server_config(TlsMode::Mutual, &material).expect("valid"))
+}
+
+/// As `mutual`, but clients need no certificate.
+pub(super) fn optional(ca: &Ca) -> TlsAcceptor {
+    let material = ca.server().material(Some(&ca.pem));
+    TlsAcceptor::new(server_config(TlsMode::Optional, &material).expect("valid"))
 }
 
 pub(super) fn plain(ca: &Ca) -> TlsAcceptor {
