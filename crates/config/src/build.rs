@@ -45,6 +45,7 @@ pub fn build(gateway: ValidatedGateway) -> SidecarConfig {
 
 fn server(server: Server) -> ServerConfig {
     let hosts = hosts(&server.resources, &server.hosts);
+    let accept_service_hosts = server.hosts.is_empty();
     let Server {
         name,
         port,
@@ -67,6 +68,7 @@ fn server(server: Server) -> ServerConfig {
         path,
         resources,
         hosts,
+        accept_service_hosts,
         allowed_origins,
         upstream_host: match upstream_host {
             gateway::UpstreamHost::Loopback => UpstreamHost::Loopback,

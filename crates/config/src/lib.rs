@@ -39,6 +39,7 @@
 mod build;
 pub mod control;
 pub mod documents;
+pub mod probes;
 pub mod sidecar_config;
 mod validate;
 mod violations;

@@ -7,6 +7,7 @@
 
 mod duration_text;
 mod limits;
+mod read;
 mod secret;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use serde_json::Value;
 use sidegate_policy::policy_config::PolicyConfig;
 
 pub use self::limits::Limits;
+pub use self::read::UnreadableConfig;
 pub use self::secret::SecretText;
 
 /// The version of this format. A sidecar refuses one that it does not know.
@@ -62,6 +64,10 @@ pub struct ServerConfig {
     /// Accepted `Host` values, in lower case: names with or without a port. A
     /// name without one accepts every port.
     pub hosts: Vec<String>,
+    /// Whether the names of the Services of the pod are accepted as `Host` too:
+    /// the gateway leaves its hosts to default. They come beside this
+    /// configuration, because they belong to a pod and not to a gateway.
+    pub accept_service_hosts: bool,
     /// Accepted `Origin` values.
     pub allowed_origins: Vec<String>,
     /// The `Host` that the server sees.
@@ -249,6 +255,7 @@ mod tests {
                 path: "/mcp".to_owned(),
                 resources: vec!["https://support.example.com/mcp".to_owned()],
                 hosts: vec!["support.example.com".to_owned()],
+                accept_service_hosts: true,
                 allowed_origins: vec![],
                 upstream_host: UpstreamHost::Loopback,
                 keep_authorization: false,

@@ -30,4 +30,4 @@ pub use headers::{Field, McpHeaders};
 pub use item::Item;
 pub use received::{Received, ScanLimits, receive};
 pub use rejection::{Rejection, RejectionKind};
-pub use version::VERSIONS;
+pub use version::{VERSIONS, era_of_header};

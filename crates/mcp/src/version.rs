@@ -3,7 +3,7 @@
 use crate::call::Era;
 use crate::envelope::{Message, MessageBody};
 use crate::error::push_json_string;
-use crate::headers::{McpHeaders, mismatch, plain};
+use crate::headers::{Field, McpHeaders, mismatch, plain};
 use crate::params::{Member, Params};
 use crate::rejection::{Rejection, RejectionKind};
 
@@ -17,6 +17,17 @@ const MODERN: &str = "2026-07-28";
 /// "Protocol Version Header").
 const ASSUMED: &str = "2025-03-26";
 
+/// The rules that a request without a body follows, by its
+/// `MCP-Protocol-Version`.
+///
+/// # Errors
+/// [`Rejection`] of kind `UnsupportedVersion` or `HeaderMismatch`, as for a
+/// message.
+pub fn era_of_header(protocol_version: Field<'_>) -> Result<Era, Box<Rejection>> {
+    let version = stated_in_header(protocol_version, false)?;
+    Ok(era(version.unwrap_or(ASSUMED)))
+}
+
 /// Settles the version of a message from its header and its `_meta`, which
 /// must agree.
 ///
@@ -27,14 +38,11 @@ pub(crate) fn settle(
     headers: &McpHeaders<'_>,
     message: &Message<'_>,
 ) -> Result<(&'static str, Era), Box<Rejection>> {
-    let header = plain(headers.protocol_version, "MCP-Protocol-Version")?;
     let stated = match &message.body {
         MessageBody::Request { params, .. } => stated(params)?,
         MessageBody::Response => None,
     };
-    let header_version = header
-        .map(|value| served(value, stated.is_some()))
-        .transpose()?;
+    let header_version = stated_in_header(headers.protocol_version, stated.is_some())?;
     let version = match (header_version, stated) {
         (Some(version), Some(stated)) if version == stated => version,
         (Some(_), Some(_)) => {
@@ -48,6 +56,15 @@ pub(crate) fn settle(
         (None, None) => return without_version(headers, message),
     };
     Ok((version, era(version)))
+}
+
+fn stated_in_header(
+    header: Field<'_>,
+    states_version: bool,
+) -> Result<Option<&'static str>, Box<Rejection>> {
+    plain(header, "MCP-Protocol-Version")?
+        .map(|value| served(value, states_version))
+        .transpose()
 }
 
 fn era(version: &str) -> Era {
@@ -151,4 +168,44 @@ pub(crate) fn removed_initialize() -> Box<Rejection> {
     rejection.message =
         "initialize does not exist in this version, send it without the MCP-Protocol-Version header".into();
     rejection
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_without_a_body_follows_its_header() {
+        for (header, era) in [
+            (Field::Absent, Era::Legacy),
+            (Field::One(b"2025-03-26"), Era::Legacy),
+            (Field::One(b" 2025-11-25\t"), Era::Legacy),
+            (Field::One(b"2026-07-28"), Era::Modern),
+        ] {
+            assert_eq!(era_of_header(header), Ok(era), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_followed_is_refused() {
+        let kind = |header| era_of_header(header).unwrap_err().kind;
+        for unserved in ["", "2024-11-05", "2025-11-25, 2026-07-28"] {
+            let header = Field::One(unserved.as_bytes());
+            assert_eq!(kind(header), RejectionKind::UnsupportedVersion);
+        }
+        assert_eq!(kind(Field::Many), RejectionKind::HeaderMismatch);
+        assert_eq!(kind(Field::One(b"\xff")), RejectionKind::HeaderMismatch);
+    }
+
+    #[test]
+    fn what_is_echoed_has_a_bound_on_both_sides() {
+        let data = |length: usize| {
+            let version = "9".repeat(length);
+            let rejection = era_of_header(Field::One(version.as_bytes())).unwrap_err();
+            rejection.data.unwrap().into_string()
+        };
+        let echo = format!("\"requested\":\"{}\"", "9".repeat(64));
+        assert!(data(64).contains(&echo));
+        assert_eq!(data(65), data(64));
+    }
 }

@@ -46,6 +46,11 @@ pub struct Metrics {
     config_reloads: Family<IntCounterVec>,
     config_info: Family<IntGaugeVec>,
     config_loaded: Family<IntGaugeVec>,
+    config_source: Family<IntGaugeVec>,
+    config_revision: Family<IntGaugeVec>,
+    control_plane_connected: Family<IntGaugeVec>,
+    control_plane_heard: Family<IntGaugeVec>,
+    snapshots: Family<IntCounterVec>,
     audit_dropped: IntCounter,
     audit_suppressed: IntCounter,
     panics: IntCounter,
@@ -116,6 +121,11 @@ impl Metrics {
             config_reloads: counters(&registry, &definition::CONFIG_RELOADS),
             config_info: gauges(&registry, &definition::CONFIG_INFO),
             config_loaded: gauges(&registry, &definition::CONFIG_LOADED),
+            config_source: gauges(&registry, &definition::CONFIG_SOURCE),
+            config_revision: gauges(&registry, &definition::CONFIG_REVISION),
+            control_plane_connected: gauges(&registry, &definition::CONTROL_PLANE_CONNECTED),
+            control_plane_heard: gauges(&registry, &definition::CONTROL_PLANE_HEARD),
+            snapshots: counters(&registry, &definition::SNAPSHOTS),
             audit_dropped: counter(&registry, &definition::AUDIT_DROPPED),
             audit_suppressed: counter(&registry, &definition::AUDIT_SUPPRESSED),
             panics: counter(&registry, &definition::PANICS),
@@ -244,6 +254,37 @@ impl Metrics {
     /// Notes when the configuration in force was accepted, in Unix time.
     pub fn config_loaded_at(&self, unix_seconds: i64) {
         set(&self.config_loaded, &[], unix_seconds);
+    }
+
+    /// Notes that no configuration is in force any more.
+    pub fn no_config(&self) {
+        self.config_info.retain(|_| false);
+    }
+
+    /// Says where configurations come from: `files` or `control_plane`.
+    pub fn config_source(&self, source: &'static str) {
+        set(&self.config_source, &[source], 1);
+    }
+
+    /// Notes how new the configuration in force is.
+    pub fn config_revision(&self, revision: u64) {
+        let revision = i64::try_from(revision).unwrap_or(i64::MAX);
+        set(&self.config_revision, &[], revision);
+    }
+
+    /// Notes whether the stream to the operator stands.
+    pub fn control_plane_connected(&self, connected: bool) {
+        set(&self.control_plane_connected, &[], connected.into());
+    }
+
+    /// Notes when the operator said something, in Unix time.
+    pub fn control_plane_heard_at(&self, unix_seconds: i64) {
+        set(&self.control_plane_heard, &[], unix_seconds);
+    }
+
+    /// Counts what the operator sent to be enforced, by what came of it.
+    pub fn snapshot(&self, result: &'static str) {
+        count(&self.snapshots, &[result]);
     }
 
     /// Counts audit lines that were lost.

@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 const LENGTH_BYTES: usize = 4;
+/// Room that a decoder keeps between frames, in bytes.
+const KEPT_BYTES: usize = 4 * 1024;
 
 /// Why a frame cannot be written or read. After one that cannot be read,
 /// nothing that follows can be.
@@ -79,7 +81,7 @@ impl Decoder {
     /// # Errors
     /// [`FrameError::TooLarge`] as soon as the length is known, and
     /// [`FrameError::Unreadable`].
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some((head, rest)) = self.arrived.split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);
         };
@@ -96,6 +98,9 @@ impl Decoder {
         let message = serde_json::from_slice(text)
             .map_err(|error| FrameError::Unreadable { at: error.column() })?;
         self.arrived.drain(..LENGTH_BYTES.saturating_add(bytes));
+        // One large frame is no reason to keep its room for as long as the
+        // stream stands.
+        self.arrived.shrink_to(KEPT_BYTES);
         Ok(Some(message))
     }
 }

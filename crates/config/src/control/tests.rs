@@ -43,7 +43,7 @@ fn a_token_is_on_the_wire_and_nowhere_else() {
     assert!(String::from_utf8_lossy(&frame).contains("canary"));
     let mut decoder = Decoder::new(MAX_TO_OPERATOR);
     decoder.push(&frame);
-    let back = decoder.next::<FromSidecar>().expect("reads");
+    let back = decoder.next_message::<FromSidecar>().expect("reads");
     let Some(FromSidecar::Hello(back)) = back else {
         panic!("a hello: {back:?}")
     };
@@ -62,7 +62,7 @@ fn a_configuration_passes_unread() {
     });
     let mut decoder = Decoder::new(MAX_TO_SIDECAR);
     decoder.push(&encode(&snapshot, MAX_TO_SIDECAR).expect("fits"));
-    let Some(FromOperator::Snapshot(back)) = decoder.next().expect("reads") else {
+    let Some(FromOperator::Snapshot(back)) = decoder.next_message().expect("reads") else {
         panic!("a snapshot")
     };
     assert_eq!(back.config.get(), text);
@@ -80,7 +80,7 @@ fn what_is_newer_is_skipped_and_not_an_error() {
         let raw = RawValue::from_string(text.to_owned()).expect("JSON");
         decoder.push(&encode(&raw, MAX_TO_SIDECAR).expect("fits"));
     }
-    let mut next = || decoder.next::<FromOperator>().expect("reads");
+    let mut next = || decoder.next_message::<FromOperator>().expect("reads");
     assert!(matches!(next(), Some(FromOperator::Unknown)));
     assert!(matches!(next(), Some(FromOperator::Unknown)));
     assert!(matches!(next(), Some(FromOperator::Welcome(_))));
@@ -98,7 +98,7 @@ fn a_frame_over_the_limit_is_refused_on_both_sides() {
     let frame = encode(&fits, 100).expect("fits");
     let mut decoder = Decoder::new(100);
     decoder.push(&frame);
-    assert_eq!(decoder.next::<String>().expect("reads"), Some(fits));
+    assert_eq!(decoder.next_message::<String>().expect("reads"), Some(fits));
     let error = encode(&"x".repeat(99), 100).expect_err("too large");
     assert!(matches!(
         error,
@@ -110,14 +110,14 @@ fn a_frame_over_the_limit_is_refused_on_both_sides() {
     let mut decoder = Decoder::new(100);
     // Before anything of it arrived.
     decoder.push(&101_u32.to_be_bytes());
-    assert!(decoder.next::<String>().is_err());
+    assert!(decoder.next_message::<String>().is_err());
 }
 
 #[test]
 fn an_unreadable_frame_is_not_quoted() {
     let mut decoder = Decoder::new(100);
     decoder.push(&encode(&"canary", 100).expect("fits"));
-    let error = decoder.next::<FromSidecar>().expect_err("no message");
+    let error = decoder.next_message::<FromSidecar>().expect_err("no message");
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
 }
 
@@ -137,7 +137,7 @@ proptest! {
             }
             let (now, later) = rest.split_at((*cut).min(rest.len()));
             decoder.push(now);
-            while let Some(text) = decoder.next().expect("reads") {
+            while let Some(text) = decoder.next_message().expect("reads") {
                 read.push(text);
             }
             rest = later;
@@ -149,7 +149,7 @@ proptest! {
     fn odd_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         let mut decoder = Decoder::new(1024);
         decoder.push(&bytes);
-        while let Ok(Some(_)) = decoder.next::<FromSidecar>() {}
+        while let Ok(Some(_)) = decoder.next_message::<FromSidecar>() {}
     }
 }
 

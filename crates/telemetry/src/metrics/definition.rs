@@ -87,6 +87,7 @@ const STATUS: Label = label(
 );
 const RESULT: Label = label("result", "what came of it, in one word");
 const ISSUER: Label = label("issuer", "issuer in the gateway, or `other`");
+const SOURCE: Label = label("source", "`files` or `control_plane`");
 const VERSION: Label = label("version", "the version");
 
 /// From well under what the sidecar itself takes to its request timeout.
@@ -125,7 +126,7 @@ const fn gauge(
 }
 
 /// All definitions, in the order of the documentation.
-pub(super) static ALL: [&Definition; 26] = [
+pub(super) static ALL: [&Definition; 31] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &AUDITED_REQUESTS,
@@ -142,6 +143,11 @@ pub(super) static ALL: [&Definition; 26] = [
     &CONFIG_RELOADS,
     &CONFIG_INFO,
     &CONFIG_LOADED,
+    &CONFIG_SOURCE,
+    &CONFIG_REVISION,
+    &CONTROL_PLANE_CONNECTED,
+    &CONTROL_PLANE_HEARD,
+    &SNAPSHOTS,
     &AUDIT_DROPPED,
     &AUDIT_SUPPRESSED,
     &PANICS,
@@ -250,6 +256,38 @@ pub(super) static CONFIG_LOADED: Definition = gauge(
     &[],
     1,
     "When the configuration in force was accepted, in Unix time; absent before the first.",
+);
+pub(super) static CONFIG_SOURCE: Definition = gauge(
+    "sidegate_config_source_info",
+    &[SOURCE],
+    2,
+    "Always 1; its label says where configurations come from.",
+);
+pub(super) static CONFIG_REVISION: Definition = gauge(
+    "sidegate_config_revision",
+    &[],
+    1,
+    "How much of the cluster the operator had seen when it made the configuration in force; \
+     absent without a control plane.",
+);
+pub(super) static CONTROL_PLANE_CONNECTED: Definition = gauge(
+    "sidegate_control_plane_connected",
+    &[],
+    1,
+    "Whether the stream to the operator stands (1) or not (0); absent without a control plane.",
+);
+pub(super) static CONTROL_PLANE_HEARD: Definition = gauge(
+    "sidegate_control_plane_last_heard_timestamp_seconds",
+    &[],
+    1,
+    "When the operator last said anything, in Unix time; absent before the first word.",
+);
+pub(super) static SNAPSHOTS: Definition = counter(
+    "sidegate_snapshots_total",
+    &[RESULT],
+    10,
+    "What the operator sent to be enforced (`accepted`, `unchanged`, `withdrawn`, `waiting` for \
+     the certificate, or refused as `older`, `unreadable`, `not_applicable` or `outdated`).",
 );
 pub(super) static AUDIT_DROPPED: Definition = counter(
     "sidegate_audit_lines_dropped_total",

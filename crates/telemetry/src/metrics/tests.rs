@@ -378,6 +378,8 @@ fn what_is_not_known_yet_is_absent() {
     for name in [
         "sidegate_certificate_expiry",
         "sidegate_config_loaded",
+        "sidegate_config_revision",
+        "sidegate_control_plane",
         "sidegate_jwks_loaded",
     ] {
         assert!(!text.contains(name), "{name}");
@@ -430,6 +432,8 @@ fn one_version_of_the_configuration_is_in_force() {
         samples(&metrics.render(), "sidegate_config_info"),
         [("{version=\"2\"}".to_owned(), 1.0)]
     );
+    metrics.no_config();
+    assert!(samples(&metrics.render(), "sidegate_config_info").is_empty());
 }
 
 #[test]
@@ -445,6 +449,11 @@ fn what_is_exported_is_what_is_defined() {
     metrics.certificate_expiry(1);
     metrics.config_info("x");
     metrics.config_loaded_at(1);
+    metrics.config_source("files");
+    metrics.config_revision(1);
+    metrics.control_plane_connected(true);
+    metrics.control_plane_heard_at(1);
+    metrics.snapshot("accepted");
     let text = metrics.render();
     let exported: HashSet<(&str, &str)> = text
         .lines()
