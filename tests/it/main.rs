@@ -9,11 +9,16 @@
 
 mod attacks;
 mod clients;
+mod control;
 mod crds;
 mod heads;
+mod hold;
+mod identity;
 mod limits;
 mod lists;
 mod matrix;
+mod plane;
+mod probes;
 mod process;
 mod reload;
 mod sessions;

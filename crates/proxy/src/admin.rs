@@ -63,12 +63,12 @@ impl Admin {
 
     fn config(&self) -> Answer {
         let runtime = self.shared.runtime.load();
-        let config = runtime
+        let withdrawn = runtime
             .as_deref()
-            .map(|runtime| runtime.config.redacted_json());
-        let version = runtime
-            .as_deref()
-            .map(|runtime| runtime.config.version.clone());
+            .is_some_and(|runtime| runtime.is_withdrawn());
+        let runtime = runtime.as_ref().filter(|_| !withdrawn);
+        let config = runtime.map(|runtime| runtime.config.redacted_json());
+        let version = runtime.map(|runtime| runtime.config.version.clone());
         let facts = self.status.facts();
         let listeners: Vec<_> = facts
             .listeners
@@ -77,6 +77,8 @@ impl Admin {
             .collect();
         json_answer(&json!({
             "version": version,
+            "source": self.status.source(),
+            "withdrawn": withdrawn,
             "loadedAt": facts.loaded_at,
             "lastError": facts.last_error,
             "ready": is_ready(&self.shared),

@@ -8,7 +8,9 @@
 //!    from their tables only seconds after readiness is lost, and an idle
 //!    keep-alive connection that is closed under a request costs that request.
 //! 2. *Closing*: the listeners are closed, idle connections too; requests and
-//!    streams in progress go on.
+//!    streams in progress go on. A port that `sidegate hold` holds cannot be
+//!    closed: who connects to it now is reset at once, because nobody says
+//!    whether another sidecar will come for those who wait.
 //! 3. The end: no connection is left, or `limits.drainTimeout` has passed.
 //!
 //! In a pod, Leaving always takes [`LEAVING`], because a quiet second proves

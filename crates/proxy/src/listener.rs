@@ -4,29 +4,35 @@
 //! the pod's addresses decides who reaches the server. A reload binds what is
 //! new before anything changes, keeps what stays, and closes what went; open
 //! connections of a closed listener are served to their end.
+//!
+//! In a pod the sockets come from [`crate::hold`], which keeps the ports while
+//! the sidecar restarts. A port that is held is never bound here.
 
 mod descriptors;
+mod open;
 mod plan;
+mod turned_away;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use self::descriptors::most_connections;
+pub(crate) use self::open::open;
 pub use self::plan::{ListenError, ListenOptions};
 pub(crate) use self::plan::{Wanted, machine_addresses, plan};
+use self::turned_away::{HeldSocket, TurnedAway};
 use crate::connection::transport::Transport;
 use crate::connection::{self, Accepted};
+use crate::hold::{HeldSockets, Keeper, Ours};
 use crate::shared::Shared;
-
-/// Connections that the kernel completes before they are accepted.
-const BACKLOG: u32 = 1024;
 
 /// Waits after an accept that failed for want of resources: file descriptors
 /// come back only when connections close, so trying at once only burns time.
@@ -43,18 +49,29 @@ pub struct BoundListener {
 }
 
 /// The listeners of one configuration, bound but not yet accepting.
-#[derive(Debug)]
-pub(crate) struct Prepared(Vec<Socket>);
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    sockets: Vec<Socket>,
+    /// What is held and not asked for.
+    unused: BTreeMap<SocketAddr, HeldSocket>,
+    /// Who gets the held sockets back, should it be restarted.
+    hold: Option<HeldSockets>,
+}
 
 /// The listeners in service.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners(Vec<Accepting>);
+pub(crate) struct Listeners {
+    accepting: Vec<Accepting>,
+    turned_away: Vec<TurnedAway>,
+    keeper: Option<Keeper>,
+}
 
 #[derive(Debug, Clone)]
 struct Socket {
     wanted: Wanted,
     address: SocketAddr,
     listener: Arc<TcpListener>,
+    held: Option<HeldSocket>,
 }
 
 #[derive(Debug)]
@@ -66,25 +83,50 @@ struct Accepting {
 // === impl Listeners ===
 
 impl Listeners {
-    /// Binds what `wanted` asks for and is not bound yet.
+    /// Gets from `hold` or binds what `wanted` asks for and is not bound yet.
     ///
     /// # Errors
-    /// [`ListenError::Bind`] for the first address that cannot be bound;
+    /// [`ListenError::Held`] when sockets that are held cannot be had, and
+    /// [`ListenError::Bind`] for the first other address that cannot be bound;
     /// whatever was bound before that is released.
-    pub(crate) fn prepare(&self, wanted: Vec<Wanted>) -> Result<Prepared, ListenError> {
+    pub(crate) async fn prepare(
+        &self,
+        wanted: Vec<Wanted>,
+        hold: Option<&HeldSockets>,
+    ) -> Result<Prepared, ListenError> {
+        let mut unused = self.unused();
+        let missing: Vec<SocketAddr> = wanted
+            .iter()
+            .filter(|wanted| self.bound_for(wanted).is_none())
+            .map(|wanted| wanted.address)
+            .filter(|address| !unused.contains_key(address))
+            .collect();
+        if let Some(hold) = hold.filter(|_| !missing.is_empty()) {
+            let handed = hold.get(&missing).await?;
+            for (address, socket) in handed.sockets {
+                if !unused.contains_key(&address) && !self.accepts_at(address) {
+                    let held = HeldSocket::new(address, socket).map_err(ListenError::Unusable)?;
+                    unused.insert(address, held);
+                }
+            }
+        }
         let mut sockets: Vec<Socket> = Vec::with_capacity(wanted.len());
         for wanted in wanted {
-            let bound = self.0.iter().map(|accepting| &accepting.socket);
-            let socket = match bound.into_iter().find(|socket| socket.serves(&wanted)) {
-                Some(socket) => Socket {
+            let socket = match (self.bound_for(&wanted), unused.remove(&wanted.address)) {
+                (Some(socket), _) => Socket {
                     wanted,
                     ..socket.clone()
                 },
-                None => Socket::bind(wanted)?,
+                (None, Some(held)) => Socket::of_hold(wanted, held),
+                (None, None) => Socket::bind(wanted)?,
             };
             sockets.push(socket);
         }
-        Ok(Prepared(sockets))
+        Ok(Prepared {
+            sockets,
+            unused,
+            hold: hold.cloned(),
+        })
     }
 
     /// Puts prepared listeners into service and closes all others.
@@ -94,8 +136,16 @@ impl Listeners {
         transport: &Arc<ArcSwap<Transport>>,
         shared: &Arc<Shared>,
     ) {
-        let mut before = std::mem::take(&mut self.0);
-        for socket in prepared.0 {
+        let Prepared {
+            sockets,
+            mut unused,
+            hold,
+        } = prepared;
+        let mut before = std::mem::take(&mut self.accepting);
+        for socket in sockets {
+            // Before another task accepts on it.
+            self.turned_away
+                .retain(|away| away.socket.address != socket.address);
             let same = before.iter().position(|accepting| {
                 accepting.socket.wanted == socket.wanted
                     && accepting.socket.address == socket.address
@@ -107,11 +157,58 @@ impl Listeners {
                     Accepting::start(socket, Arc::clone(transport), Arc::clone(shared))
                 }
             };
-            self.0.push(accepting);
+            self.accepting.push(accepting);
         }
         for gone in before {
             info!(listener = gone.socket.wanted.name, address = %gone.socket.address, "not listening any more");
+            if let Some(held) = gone.socket.held.clone()
+                && !self.accepts_at(held.address)
+            {
+                unused.insert(held.address, held);
+            }
         }
+        self.turn_away(unused);
+        self.keep(hold);
+    }
+
+    fn bound_for(&self, wanted: &Wanted) -> Option<&Socket> {
+        let mut bound = self.accepting.iter().map(|accepting| &accepting.socket);
+        bound.find(|socket| socket.serves(wanted))
+    }
+
+    fn accepts_at(&self, address: SocketAddr) -> bool {
+        let mut bound = self.accepting.iter().map(|accepting| &accepting.socket);
+        bound.any(|socket| socket.address == address)
+    }
+
+    fn unused(&self) -> BTreeMap<SocketAddr, HeldSocket> {
+        let sockets = self.turned_away.iter().map(|away| &away.socket);
+        sockets.map(|it| (it.address, it.clone())).collect()
+    }
+
+    fn turn_away(&mut self, sockets: BTreeMap<SocketAddr, HeldSocket>) {
+        for (address, socket) in sockets {
+            let mut away = self.turned_away.iter();
+            if !away.any(|away| away.socket.address == address) {
+                self.turned_away.push(TurnedAway::start(socket));
+            }
+        }
+    }
+
+    /// Has a new holder get the sockets of this sidecar.
+    fn keep(&mut self, hold: Option<HeldSockets>) {
+        let accepting = self.accepting.iter();
+        let held = accepting.filter_map(|it| it.socket.held.as_ref());
+        let held = held.chain(self.turned_away.iter().map(|away| &away.socket));
+        let ours: Ours = held
+            .map(|it| (it.address, Arc::clone(&it.original)))
+            .collect();
+        if self.keeper.as_ref().is_some_and(|it| it.keeps(&ours)) {
+            return;
+        }
+        self.keeper = hold
+            .filter(|_| !ours.is_empty())
+            .map(|hold| Keeper::start(hold, ours));
     }
 
     pub(crate) fn bound(&self) -> Vec<BoundListener> {
@@ -119,19 +216,23 @@ impl Listeners {
             name: accepting.socket.wanted.name.clone(),
             address: accepting.socket.address,
         };
-        self.0.iter().map(bound).collect()
+        self.accepting.iter().map(bound).collect()
     }
 
     /// Whether nobody outside of this machine can reach a listener.
     pub(crate) fn are_local(&self) -> bool {
-        self.0
+        self.accepting
             .iter()
             .all(|accepting| accepting.socket.address.ip().is_loopback())
     }
 
-    /// Stops listening.
+    /// Stops listening; connections to ports that are held are reset.
     pub(crate) fn close(&mut self) {
-        self.0.clear();
+        let accepting = std::mem::take(&mut self.accepting);
+        let held = accepting.iter().filter_map(|it| it.socket.held.clone());
+        let held = held.map(|it| (it.address, it)).collect();
+        drop(accepting);
+        self.turn_away(held);
     }
 }
 
@@ -140,15 +241,7 @@ impl Listeners {
 impl Socket {
     fn bind(wanted: Wanted) -> Result<Self, ListenError> {
         let bind = || {
-            let socket = match wanted.address {
-                SocketAddr::V4(_) => TcpSocket::new_v4()?,
-                SocketAddr::V6(_) => TcpSocket::new_v6()?,
-            };
-            // Lets a restarted sidecar take its port back from connections in
-            // TIME_WAIT; another listener on the port still makes it fail.
-            socket.set_reuseaddr(true)?;
-            socket.bind(wanted.address)?;
-            let listener = socket.listen(BACKLOG)?;
+            let listener = TcpListener::from_std(open(wanted.address)?)?;
             Ok((listener.local_addr()?, listener))
         };
         match bind() {
@@ -156,8 +249,18 @@ impl Socket {
                 wanted,
                 address,
                 listener: Arc::new(listener),
+                held: None,
             }),
             Err(source) => Err(ListenError::bind(wanted, source)),
+        }
+    }
+
+    fn of_hold(wanted: Wanted, held: HeldSocket) -> Self {
+        Self {
+            wanted,
+            address: held.address,
+            listener: Arc::clone(&held.listener),
+            held: Some(held),
         }
     }
 
@@ -254,71 +357,4 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    fn wanted(name: &str, address: SocketAddr) -> Wanted {
-        Wanted {
-            name: name.to_owned(),
-            server_port: 8080,
-            address,
-        }
-    }
-
-    fn any_port() -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, 0).into()
-    }
-
-    #[tokio::test]
-    async fn an_address_in_use_is_refused_with_its_cause() {
-        let taken = std::net::TcpListener::bind(any_port()).expect("binds");
-        let address = taken.local_addr().expect("has an address");
-        let error = Listeners::default().prepare(vec![wanted("support", address)]);
-        let text = error.expect_err("in use").to_string();
-        assert!(
-            text.contains("`support`") && text.contains(&address.to_string()),
-            "{text}"
-        );
-    }
-
-    #[tokio::test]
-    async fn the_wildcard_of_another_listener_is_not_shared() {
-        let taken = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("binds");
-        let port = taken.local_addr().expect("has an address").port();
-        let address = (Ipv4Addr::LOCALHOST, port).into();
-        assert!(
-            Listeners::default()
-                .prepare(vec![wanted("support", address)])
-                .is_err()
-        );
-    }
-
-    #[tokio::test]
-    async fn a_bound_address_is_kept() {
-        let sockets = Listeners::default()
-            .prepare(vec![wanted("a", any_port())])
-            .expect("binds");
-        let task = tokio::spawn(std::future::pending());
-        let socket = sockets.0.first().expect("one").clone();
-        let address = socket.address;
-        let listeners = Listeners(vec![Accepting { socket, task }]);
-
-        let same = listeners
-            .prepare(vec![wanted("a", any_port())])
-            .expect("kept");
-        assert_eq!(same.0.first().expect("one").address, address);
-        let other = listeners
-            .prepare(vec![wanted("b", any_port())])
-            .expect("binds another");
-        assert_ne!(other.0.first().expect("one").address, address);
-    }
-
-    #[test]
-    fn only_errors_of_the_system_back_off() {
-        assert!(is_of_the_peer(&io::ErrorKind::ConnectionAborted.into()));
-        assert!(!is_of_the_peer(&io::Error::from_raw_os_error(24)), "EMFILE");
-        assert!(!is_of_the_peer(&io::Error::from_raw_os_error(23)), "ENFILE");
-    }
-}
+mod tests;

@@ -6,7 +6,10 @@
 //! fail (building it, binding its listeners) happens before anything changes.
 
 pub mod files;
+mod foreign;
+mod secure;
 pub(crate) mod service_port;
+mod standing;
 pub(crate) mod status;
 
 use std::fmt;
@@ -16,23 +19,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sidegate_config::sidecar_config::{SidecarConfig, TlsConfig};
+use sidegate_config::probes::RewrittenProbes;
+use sidegate_config::sidecar_config::SidecarConfig;
 use sidegate_policy::clock::Clock;
 use sidegate_telemetry::audit::AuditLog;
 use sidegate_telemetry::logging::LogHandle;
 use sidegate_telemetry::metrics::Metrics;
-use sidegate_tls::TlsAcceptor;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 pub use self::files::{FileSource, FollowingSidecar, RunError, run_from_files};
 use self::service_port::{Answering, ServicePort};
+pub(crate) use self::standing::Standing;
 use self::status::Status;
 use crate::admin::Admin;
 use crate::connection::transport::Transport;
 use crate::drain::Drain;
-use crate::health;
+use crate::health::{self, AppHealth};
 use crate::listener::{
     BoundListener, ListenError, ListenOptions, Listeners, machine_addresses, plan,
 };
@@ -56,6 +60,8 @@ pub struct RunOptions {
     /// The health port; none: [`HEALTH_PORT`] on the addresses of the traffic
     /// listeners.
     pub health: Option<SocketAddr>,
+    /// Probes of the other containers, which the health port answers.
+    pub probes: RewrittenProbes,
     /// What differs between the desk and a pod.
     pub build: BuildOptions,
     /// The clock of every check.
@@ -140,6 +146,7 @@ impl Sidecar {
             listen,
             admin,
             health,
+            probes,
             build,
             clock,
             metrics,
@@ -155,9 +162,10 @@ impl Sidecar {
         }
         .answering();
         let admin = open("admin", admin, on_admin).await?;
+        let app_health = Arc::new(AppHealth::new(&probes));
         let mut health_ports = Vec::new();
         for address in health_addresses(health, &listen)? {
-            let on_health = health::answering(Arc::clone(&shared));
+            let on_health = health::answering(Arc::clone(&shared), Arc::clone(&app_health));
             health_ports.push(open("health", address, on_health).await?);
         }
         Ok(Self {
@@ -177,7 +185,7 @@ impl Sidecar {
     /// # Errors
     /// [`ApplyError`]; it is also shown on the admin port and counted.
     pub async fn apply(&self, config: SidecarConfig) -> Result<(), ApplyError> {
-        let applied = self.try_apply(config).await;
+        let applied = self.try_apply(config, Standing::Enforced).await;
         if let Err(error) = &applied {
             self.refuse(error.to_string());
         }
@@ -186,12 +194,8 @@ impl Sidecar {
 
     /// Notes that a new configuration is not valid. What is in force stays.
     pub fn refuse(&self, error: String) {
-        if self.shared.runtime.load().is_some() {
-            let in_force = self.shared.runtime.load().is_some();
-            warn!(%error, in_force, "configuration refused; what was in force before stays");
-        } else {
-            warn!(%error, "configuration refused");
-        }
+        let in_force = self.shared.runtime.load().is_some();
+        warn!(%error, in_force, "configuration refused");
         self.shared.metrics.config_reload("refused");
         self.status.refused(error);
     }
@@ -283,45 +287,40 @@ impl Sidecar {
         ended
     }
 
-    async fn try_apply(&self, config: SidecarConfig) -> Result<(), ApplyError> {
+    /// [`Sidecar::apply`] without a word about what fails.
+    pub(crate) async fn try_apply(
+        &self,
+        config: SidecarConfig,
+        standing: Standing,
+    ) -> Result<(), ApplyError> {
         let mut listeners = self.listeners.lock().await;
         let previous = self.shared.runtime.load_full();
-        let runtime = Runtime::build(config, &self.build, &self.shared, previous.as_deref())?;
-        let runtime = Arc::new(runtime);
-        if self.shared.drain.is_draining() {
+        let built = Runtime::build(config, &self.build, &self.shared, previous.as_deref())?;
+        let configured = Arc::clone(&built.config);
+        let runtime = Arc::new(match standing {
+            Standing::Enforced => built,
+            Standing::Withdrawn => built.withdrawn(&self.build, &self.shared)?,
+        });
+        let wanted = plan(&configured.servers, &self.listen, machine_addresses)?;
+        let prepared = tokio::select! {
+            biased;
             // The listeners are closing: a new set would open them again.
-            self.shared.install(runtime);
-            return Ok(());
-        }
-        let wanted = plan(&runtime.config.servers, &self.listen, machine_addresses)?;
-        let prepared = listeners.prepare(wanted)?;
+            () = self.shared.drain.draining() => {
+                self.shared.install(runtime);
+                return Ok(());
+            }
+            prepared = listeners.prepare(wanted, self.listen.hold.as_ref()) => prepared?,
+        };
 
         // From here on nothing can fail.
-        self.secure(&runtime, previous.as_deref());
+        secure::secure(&self.transport, &runtime, previous.as_deref());
         self.shared.install(Arc::clone(&runtime));
         listeners.install(prepared, &self.transport, &self.shared);
-        self.report(&runtime, &listeners);
+        match standing {
+            Standing::Enforced => self.report(&runtime, &listeners),
+            Standing::Withdrawn => self.report_withdrawn(&listeners),
+        }
         Ok(())
-    }
-
-    /// Secures connections that are accepted from now on as `runtime` says.
-    fn secure(&self, runtime: &Runtime, previous: Option<&Runtime>) {
-        let (now, before) = (
-            &runtime.config.tls,
-            previous.map(|previous| &previous.config.tls),
-        );
-        if before == Some(now) {
-            return;
-        }
-        let current = self.transport.load();
-        let same_peers = before.is_some_and(|before| admits_the_same(before, now));
-        match (&runtime.tls, &current.tls) {
-            (Some(tls), Some(acceptor)) if same_peers => acceptor.replace(tls.clone()),
-            (tls, _) => {
-                let next = Transport::new(tls.clone().map(TlsAcceptor::new));
-                self.transport.swap(next).retire();
-            }
-        }
     }
 
     fn report(&self, runtime: &Runtime, listeners: &Listeners) {
@@ -337,8 +336,8 @@ impl Sidecar {
                 .map(|issuer| issuer.issuer.clone())
                 .collect::<Vec<_>>(),
         );
-        if let Some(tls) = &runtime.tls {
-            metrics.certificate_expiry(tls.not_after_unix());
+        if let Some(not_after_unix) = runtime.certificate_expiry() {
+            metrics.certificate_expiry(not_after_unix);
         }
         for warning in &config.warnings {
             warn!(%warning, "configuration");
@@ -368,7 +367,7 @@ impl fmt::Debug for Sidecar {
     }
 }
 
-async fn open(
+pub(crate) async fn open(
     port: &'static str,
     address: SocketAddr,
     answering: Answering,
@@ -385,7 +384,7 @@ async fn open(
     Ok(opened)
 }
 
-fn health_addresses(
+pub(crate) fn health_addresses(
     health: Option<SocketAddr>,
     listen: &ListenOptions,
 ) -> Result<Vec<SocketAddr>, ListenError> {
@@ -398,32 +397,4 @@ fn health_addresses(
         .into_iter()
         .map(|address| SocketAddr::new(address, HEALTH_PORT))
         .collect())
-}
-
-/// Whether two TLS settings let the same peers in, so that a connection of the
-/// one may live on under the other. A new certificate of ours does not matter.
-fn admits_the_same(before: &TlsConfig, now: &TlsConfig) -> bool {
-    match (before, now) {
-        (
-            TlsConfig::Mutual {
-                client_ca_pem: before,
-                ..
-            },
-            TlsConfig::Mutual {
-                client_ca_pem: now, ..
-            },
-        ) => before == now,
-        (TlsConfig::BuiltIn { mutual: before }, TlsConfig::BuiltIn { mutual: now }) => {
-            before == now
-        }
-        (TlsConfig::Server { .. }, TlsConfig::Server { .. })
-        | (TlsConfig::Plaintext, TlsConfig::Plaintext) => true,
-        (
-            TlsConfig::Mutual { .. }
-            | TlsConfig::Server { .. }
-            | TlsConfig::BuiltIn { .. }
-            | TlsConfig::Plaintext,
-            _,
-        ) => false,
-    }
 }

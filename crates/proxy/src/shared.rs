@@ -10,6 +10,7 @@ use sidegate_telemetry::metrics::Metrics;
 
 use crate::drain::Drain;
 use crate::held::{Buffered, InProgress};
+use crate::identity::IssuedIdentity;
 use crate::runtime::Runtime;
 use crate::session::SessionTable;
 use crate::task::TaskTable;
@@ -22,6 +23,8 @@ use crate::upstream::pool::Pools;
 pub struct Shared {
     /// The configuration in force; none until the first one was accepted.
     pub runtime: ArcSwapOption<Runtime>,
+    /// What the built-in authority gave this pod; none without a control plane.
+    pub identity: ArcSwapOption<IssuedIdentity>,
     /// Counts configurations in force, so that long streams see a change.
     pub generation: tokio::sync::watch::Sender<u64>,
     /// The metric registry.
@@ -56,6 +59,7 @@ impl Shared {
     ) -> Arc<Self> {
         Arc::new(Self {
             runtime: ArcSwapOption::empty(),
+            identity: ArcSwapOption::empty(),
             generation: tokio::sync::watch::Sender::new(0),
             metrics,
             audit,
@@ -73,6 +77,12 @@ impl Shared {
     /// on, and has open streams decided again.
     pub fn install(&self, runtime: Arc<Runtime>) {
         self.runtime.store(Some(runtime));
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Leaves nothing in force: every request is refused.
+    pub fn clear(&self) {
+        self.runtime.store(None);
         self.generation.send_modify(|generation| *generation += 1);
     }
 }

@@ -91,7 +91,12 @@ async fn attempt(
     let patience = limits
         .connect
         .min(limits.until.duration_since(Instant::now()));
-    let fresh = Box::pin(Connection::open(upstream, patience)).await?;
+    let fresh = Box::pin(Connection::open(
+        upstream.addresses(),
+        upstream.home(),
+        patience,
+    ))
+    .await?;
     match fresh.send(request, limits.until).await {
         Ok(answer) => Ok(answer),
         Err(SendError::TimedOut) => Err(AttemptError::TimedOut),

@@ -9,6 +9,8 @@ mod check;
 mod documents;
 mod drain;
 mod explain;
+mod hold;
+mod identity;
 mod run;
 
 use std::fmt::Display;
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Drain(args) => drain::drain(&args),
+        Command::Hold(args) => hold::hold(args),
+        Command::Identity(args) => identity::identity(args),
         Command::Version => {
             say(concat!("sidegate ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use sidegate_policy::clock::SystemClock;
+use sidegate_proxy::control_plane::{ConnectedSidecar, ControlPlaneSource, run_from_control_plane};
+use sidegate_proxy::hold::HeldSockets;
 use sidegate_proxy::listener::ListenOptions;
-use sidegate_proxy::run::{FileSource, FollowingSidecar, RunOptions, run_from_files};
+use sidegate_proxy::run::{FileSource, FollowingSidecar, RunOptions, Sidecar, run_from_files};
 use sidegate_proxy::runtime::BuildOptions;
 use sidegate_telemetry::audit::AuditLog;
 use sidegate_telemetry::logging;
@@ -15,7 +17,7 @@ use sidegate_telemetry::metrics::Metrics;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
-use crate::args::RunArgs;
+use crate::args::{self, RunArgs};
 use crate::{EXIT_INVALID, complain};
 
 /// More threads do not help a sidecar that shares its node with what it
@@ -54,6 +56,18 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     }
 }
 
+/// Where configurations come from.
+enum Source {
+    Files(FileSource),
+    ControlPlane(ControlPlaneSource),
+}
+
+/// A sidecar with what keeps it up to date.
+enum Running {
+    Following(FollowingSidecar),
+    Connected(ConnectedSidecar),
+}
+
 async fn serve(args: RunArgs) -> anyhow::Result<()> {
     // As many connections as the system lets the process have; a refusal
     // leaves what there was, and the listeners keep within it.
@@ -70,40 +84,49 @@ async fn serve(args: RunArgs) -> anyhow::Result<()> {
             bail!("--listen {name}=… is given twice: give each listener one address");
         }
     }
+    let source = match (args.source.config, args.source.control_plane) {
+        (Some(dir), None) => Source::Files(FileSource {
+            dir,
+            gateway: args.gateway,
+            trust_domain: args.trust_domain,
+        }),
+        (None, Some(url)) => Source::ControlPlane(ControlPlaneSource {
+            url,
+            token_file: args.token_file,
+            trust_dir: args.trust_dir,
+            state_dir: args.state_dir,
+        }),
+        (Some(_), Some(_)) | (None, None) => bail!("give one of --config and --control-plane"),
+    };
     let options = RunOptions {
         listen: ListenOptions {
             bind: args.bind,
             listen,
+            hold: args.hold.map(HeldSockets::at),
         },
         admin: args.admin,
         health: args.health,
+        probes: args::probes()?,
         build: BuildOptions {
-            allow_loopback: true,
+            // On the desk, issuers are on loopback; in a cluster, whoever
+            // listens there is the server behind.
+            allow_loopback: matches!(source, Source::Files(_)),
         },
         clock,
         metrics,
         audit: Arc::new(audit),
         log: Some(log),
     };
-    let source = FileSource {
-        dir: args.config,
-        gateway: args.gateway,
-        trust_domain: args.trust_domain,
-    };
-    let following = tokio::select! {
-        following = Box::pin(run_from_files(options, source)) => {
-            // Its text names its causes already.
-            following.map_err(|error| anyhow::anyhow!("{error}"))?
-        }
+    let running = tokio::select! {
+        running = Box::pin(Running::start(options, source)) => running?,
         () = signals.next() => return Ok(()),
     };
-    until_stopped(&following, &mut signals).await;
+    until_stopped(running.sidecar(), &mut signals).await;
     Ok(())
 }
 
 /// Waits for a reason to stop, then drains; a second signal ends the drain.
-async fn until_stopped(following: &FollowingSidecar, signals: &mut Signals) {
-    let sidecar = following.sidecar();
+async fn until_stopped(sidecar: &Sidecar, signals: &mut Signals) {
     tokio::select! {
         () = signals.next() => {}
         () = sidecar.drain().draining() => {}
@@ -111,6 +134,31 @@ async fn until_stopped(following: &FollowingSidecar, signals: &mut Signals) {
     tokio::select! {
         _ended = sidecar.stop() => {}
         () = signals.next() => warn!("stopped by a second signal"),
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    async fn start(options: RunOptions, source: Source) -> anyhow::Result<Self> {
+        // The texts of errors name their causes already.
+        Ok(match source {
+            Source::Files(source) => {
+                let following = Box::pin(run_from_files(options, source)).await;
+                Self::Following(following.map_err(|error| anyhow!("{error}"))?)
+            }
+            Source::ControlPlane(source) => {
+                let connected = Box::pin(run_from_control_plane(options, source)).await;
+                Self::Connected(connected.map_err(|error| anyhow!("{error}"))?)
+            }
+        })
+    }
+
+    fn sidecar(&self) -> &Sidecar {
+        match self {
+            Self::Following(following) => following.sidecar(),
+            Self::Connected(connected) => connected.sidecar(),
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 //!
 //! It stores, validates and answers like a cluster's, but nothing runs: there
 //! are no nodes and no controllers. The programs come from
-//! `make cluster-tools`.
+//! `make api-tools`.
 
+mod audit;
 mod guard;
+mod token;
 mod tools;
 
 use std::fmt::Write as _;
@@ -75,10 +77,24 @@ impl ApiServer {
     /// says what to do.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_for(None)
+    }
+
+    /// The same, and what `user` asks for is noted: see
+    /// [`audit`](Self::audit).
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_auditing(user: &str) -> Self {
+        Self::start_for(Some(user))
+    }
+
+    fn start_for(audited: Option<&str>) -> Self {
         let tools = tools::find().unwrap_or_else(|missing| panic!("{missing}"));
         let mut attempt = 1;
         loop {
-            match Self::try_start(&tools) {
+            match Self::try_start(&tools, audited) {
                 Ok(server) => return server,
                 Err(log) if log.contains("address already in use") && attempt < ATTEMPTS => {
                     attempt += 1;
@@ -88,7 +104,7 @@ impl ApiServer {
         }
     }
 
-    fn try_start(tools: &Tools) -> Result<Self, String> {
+    fn try_start(tools: &Tools, audited: Option<&str>) -> Result<Self, String> {
         let dir = tempfile::tempdir().expect("a directory");
         let [client, peer, port] = free_ports();
         let [client, peer] = [client, peer].map(|port| format!("http://127.0.0.1:{port}"));
@@ -96,7 +112,12 @@ impl ApiServer {
         let token = secret();
         let kubeconfig = write_files(dir.path(), &url, &token);
         let etcd = Guarded::start(dir.path(), &tools.etcd, &etcd_arguments(&client, &peer));
-        let arguments = apiserver_arguments(&client, port);
+        let mut arguments = apiserver_arguments(&client, port);
+        arguments.extend(
+            audited
+                .into_iter()
+                .flat_map(|user| audit::arguments(dir.path(), user)),
+        );
         let apiserver = Guarded::start(dir.path(), &tools.apiserver, &arguments);
         let server = Self {
             tools: tools.clone(),
@@ -137,6 +158,28 @@ impl ApiServer {
     /// It does not become ready; the message says why.
     pub fn restart(&self) {
         self.apiserver.restart();
+        if let Err(log) = self.until_ready() {
+            panic!("the API server does not become ready again:\n{log}");
+        }
+    }
+
+    /// Kills the API server. What it stores stays.
+    pub fn stop(&self) {
+        self.apiserver.stop();
+    }
+
+    /// Kills etcd. The API server goes on without its store.
+    pub fn stop_store(&self) {
+        self.etcd.stop();
+    }
+
+    /// Starts etcd again, with everything that it stored, and waits until the
+    /// API server is ready.
+    ///
+    /// # Panics
+    /// It does not become ready; the message says why.
+    pub fn start_store(&self) {
+        self.etcd.restart();
         if let Err(log) = self.until_ready() {
             panic!("the API server does not become ready again:\n{log}");
         }

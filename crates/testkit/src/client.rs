@@ -168,6 +168,21 @@ impl Client {
         let stream = tls.connect(stream, self.version).await?;
         tls::until_accepted(stream).await
     }
+
+    /// The certificate that the server shows, in DER.
+    ///
+    /// # Errors
+    /// There is no connection, or the handshake fails.
+    ///
+    /// # Panics
+    /// The client does not use TLS.
+    pub async fn shown_certificate(&self) -> io::Result<Vec<u8>> {
+        let tls = self.tls.as_ref().expect("a client with TLS");
+        let stream = TcpStream::connect(self.address).await?;
+        let stream = tls.connect(stream, self.version).await?;
+        let chain = stream.get_ref().1.peer_certificates().expect("a server");
+        Ok(chain[0].to_vec())
+    }
 }
 
 impl From<McpRequest> for Request<Bytes> {

@@ -15,8 +15,10 @@
 pub mod apiserver;
 pub mod certificates;
 pub mod client;
+pub mod control;
 pub mod issuer;
 pub mod mcp;
+pub mod plane;
 pub mod poll;
 pub mod process;
 pub mod sidecar;

@@ -72,7 +72,7 @@ impl Process {
         Self::spawn(Command::new(binary(name)).args(arguments).current_dir(dir))
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -188,16 +188,32 @@ impl SidegateProcess {
     /// It is not built or does not start.
     #[must_use]
     pub fn start_in_shell(script: &str, config: &Path, arguments: &[&str]) -> Self {
+        let source = config.display().to_string();
+        let arguments = [&["--config", &source], arguments].concat();
+        Self::run_in_shell(script, config, &arguments)
+    }
+
+    /// Starts `sidegate run` in `dir` with its service ports on loopback; the
+    /// arguments say what it follows.
+    ///
+    /// # Panics
+    /// It is not built or does not start.
+    #[must_use]
+    pub fn run(dir: &Path, arguments: &[&str]) -> Self {
+        Self::run_in_shell("exec \"$@\"", dir, arguments)
+    }
+
+    fn run_in_shell(script: &str, dir: &Path, arguments: &[&str]) -> Self {
         const ANY_PORT: &str = "127.0.0.1:0";
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh"]).arg(binary("sidegate"));
-        command.arg("run").arg("--config").arg(config);
+        command.arg("run");
         for flag in ["--admin", "--health"] {
             if !arguments.contains(&flag) {
                 command.args([flag, ANY_PORT]);
             }
         }
-        command.args(arguments).current_dir(config);
+        command.args(arguments).current_dir(dir);
         Self {
             process: Process::spawn(&mut command),
         }

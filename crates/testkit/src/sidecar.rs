@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sidegate_config::documents;
+use sidegate_config::probes::RewrittenProbes;
 use sidegate_policy::clock::{Clock, SystemClock};
 use sidegate_proxy::listener::ListenOptions;
 use sidegate_proxy::run::files::FollowingSidecar;
@@ -67,9 +68,11 @@ impl TestSidecar {
             listen: ListenOptions {
                 bind: Some(ANY_PORT.ip()),
                 listen: listen(documents),
+                hold: None,
             },
             admin: ANY_PORT,
             health: Some(ANY_PORT),
+            probes: RewrittenProbes::default(),
             build: BuildOptions {
                 allow_loopback: true,
             },

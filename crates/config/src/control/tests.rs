@@ -117,7 +117,9 @@ fn a_frame_over_the_limit_is_refused_on_both_sides() {
 fn an_unreadable_frame_is_not_quoted() {
     let mut decoder = Decoder::new(100);
     decoder.push(&encode(&"canary", 100).expect("fits"));
-    let error = decoder.next_message::<FromSidecar>().expect_err("no message");
+    let error = decoder
+        .next_message::<FromSidecar>()
+        .expect_err("no message");
     assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
 }
 

@@ -3,7 +3,6 @@
 use memchr::{memchr, memchr_iter};
 
 use super::Fault;
-use super::watch::empty_lines;
 
 /// Longest `Content-Length`, in digits: one more could overflow 64 bits.
 const MAX_LENGTH_DIGITS: usize = 18;
@@ -237,4 +236,13 @@ fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+/// Length of the empty lines before a request line (RFC 9112 2.2).
+pub(super) fn empty_lines(buf: &[u8]) -> usize {
+    let mut rest = buf;
+    while let [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] = rest {
+        rest = after;
+    }
+    buf.len() - rest.len()
 }

@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use super::Fault;
 use super::chunked::{ChunkStep, Chunked};
-use super::head::{Length, read_head};
+use super::head::{Length, empty_lines, read_head};
 
 /// The largest head that is followed, and the largest that the library may
 /// buffer: the two must give up at the same byte. Large enough that an overlong
@@ -179,13 +179,4 @@ fn head_end(buf: &[u8], searched: usize) -> Option<usize> {
             _ => from = feed + 1,
         }
     }
-}
-
-/// Length of the empty lines before a request line (RFC 9112 2.2).
-pub(super) fn empty_lines(buf: &[u8]) -> usize {
-    let mut rest = buf;
-    while let [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] = rest {
-        rest = after;
-    }
-    buf.len() - rest.len()
 }

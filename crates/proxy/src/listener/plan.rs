@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use sidegate_config::sidecar_config::ServerConfig;
 
+use crate::hold::{HeldError, HeldSockets};
+
 /// Where the traffic listeners shall be.
 #[derive(Debug, Clone, Default)]
 pub struct ListenOptions {
@@ -15,6 +17,9 @@ pub struct ListenOptions {
     /// Addresses of single listeners, by the server's name. Port 0 lets the
     /// system choose.
     pub listen: BTreeMap<String, SocketAddr>,
+    /// Who holds the ports while the sidecar restarts; what it holds is not
+    /// bound here.
+    pub hold: Option<HeldSockets>,
 }
 
 /// Why a configuration cannot be listened for.
@@ -40,6 +45,12 @@ pub enum ListenError {
     /// `--listen` names a server that does not exist.
     #[error("`--listen {0}=…` names no server of the gateway")]
     UnknownName(String),
+    /// The sockets that are held cannot be had.
+    #[error(transparent)]
+    Held(#[from] HeldError),
+    /// A socket that was handed over cannot be listened on.
+    #[error("cannot use a socket of `sidegate hold`: {0}")]
+    Unusable(#[source] io::Error),
     /// An address cannot be bound.
     #[error("listener `{name}`: cannot listen on {address}: {source}{advice}")]
     Bind {

@@ -2,7 +2,7 @@
 //! sessions.
 
 use http::{HeaderMap, Method};
-use sidegate_mcp::{Era, Field, Rejection, RejectionKind, VERSIONS};
+use sidegate_mcp::Era;
 use sidegate_policy::resource::Context;
 
 use super::fields::{field, invalid, session_id};
@@ -17,14 +17,13 @@ use crate::reply::Reply;
 use crate::respond::{Expected, Watching};
 
 const EVENT_STREAM: &str = "text/event-stream";
-const MODERN: &str = "2026-07-28";
 
 /// Opens or resumes the stream of messages from the server.
 ///
 /// # Errors
 /// 405 in the modern era, which has no such stream; then as for a message.
 pub(super) async fn get(exchange: &mut Exchange, admitted: Admitted) -> Result<Reply, Refusal> {
-    check_era(&admitted.headers)?;
+    check_version(&admitted.headers)?;
     head::check_accept(&admitted.headers, &[EVENT_STREAM])?;
     pass_on(exchange, admitted, Method::GET).await
 }
@@ -34,7 +33,7 @@ pub(super) async fn get(exchange: &mut Exchange, admitted: Admitted) -> Result<R
 /// # Errors
 /// 405 in the modern era; 400 without a session to end.
 pub(super) async fn delete(exchange: &mut Exchange, admitted: Admitted) -> Result<Reply, Refusal> {
-    check_era(&admitted.headers)?;
+    check_version(&admitted.headers)?;
     pass_on(exchange, admitted, Method::DELETE).await
 }
 
@@ -43,7 +42,6 @@ async fn pass_on(
     admitted: Admitted,
     method: Method,
 ) -> Result<Reply, Refusal> {
-    check_version(&admitted.headers)?;
     let session: Option<Box<str>> = session_id(&admitted.headers)?.map(Into::into);
     let label = if method == Method::GET {
         "stream"
@@ -86,58 +84,39 @@ async fn pass_on(
     send(exchange, admitted, sending).await
 }
 
-/// The modern era has one HTTP method.
-fn check_era(headers: &HeaderMap) -> Result<(), Refusal> {
-    match field(headers, &MCP_PROTOCOL_VERSION) {
-        Field::One(version) if version == MODERN.as_bytes() => {
-            Err(Refusal::MethodNotAllowed { allow: "POST" })
-        }
-        Field::One(_) | Field::Absent | Field::Many => Ok(()),
-    }
-}
-
-/// A stated revision must be one that is served here.
+/// A stated revision must be served here, and the modern era has one HTTP
+/// method.
 fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
-    let stated = match field(headers, &MCP_PROTOCOL_VERSION) {
-        Field::Absent => return Ok(()),
-        Field::One(version) => version,
-        Field::Many => return Err(invalid("MCP-Protocol-Version is there more than once")),
-    };
-    if VERSIONS.iter().any(|version| version.as_bytes() == stated) {
-        return Ok(());
+    let stated = field(headers, &MCP_PROTOCOL_VERSION);
+    match sidegate_mcp::era_of_header(stated).map_err(Refusal::Message)? {
+        Era::Legacy => Ok(()),
+        Era::Modern => Err(Refusal::MethodNotAllowed { allow: "POST" }),
     }
-    let requested = String::from_utf8_lossy(stated);
-    let data = serde_json::json!({ "supported": VERSIONS, "requested": requested });
-    Err(Refusal::Message(Box::new(Rejection {
-        kind: RejectionKind::UnsupportedVersion,
-        message: "unsupported protocol version".to_owned(),
-        data: Some(data.to_string().into()),
-        id: None,
-    })))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
+    fn refusal(versions: &[&'static str]) -> Option<&'static str> {
+        let mut headers = HeaderMap::new();
+        for version in versions {
+            headers.append(MCP_PROTOCOL_VERSION, HeaderValue::from_static(version));
+        }
+        check_version(&headers)
+            .err()
+            .map(|refusal| refusal.reason())
+    }
+
     #[test]
-    fn a_stated_version_must_be_served() {
-        let headers = |version: &'static str| {
-            HeaderMap::from_iter([(
-                MCP_PROTOCOL_VERSION,
-                http::HeaderValue::from_static(version),
-            )])
-        };
-        assert!(check_version(&headers("2025-11-25")).is_ok());
-        assert!(check_version(&HeaderMap::new()).is_ok());
-        assert!(matches!(
-            check_version(&headers("2024-11-05")),
-            Err(Refusal::Message(_))
-        ));
-        assert!(matches!(
-            check_era(&headers("2026-07-28")),
-            Err(Refusal::MethodNotAllowed { allow: "POST" })
-        ));
-        assert!(check_era(&headers("2025-11-25")).is_ok());
+    fn the_version_is_checked_as_that_of_a_message() {
+        assert_eq!(refusal(&[]), None);
+        assert_eq!(refusal(&["2025-11-25"]), None);
+        assert_eq!(refusal(&["2026-07-28"]), Some("method_not_allowed"));
+        assert_eq!(refusal(&["2024-11-05"]), Some("unsupported_version"));
+        let twice = ["2025-11-25", "2025-11-25"];
+        assert_eq!(refusal(&twice), Some("header_mismatch"));
     }
 }

@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
+use super::status::Source;
 use super::{ApplyError, RunOptions, Sidecar, StartError};
+use crate::listener::ListenError;
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone)]
@@ -80,14 +82,29 @@ pub async fn run_from_files(
     let source = Arc::new(source);
     let first = load(&source, |source| documents::read_dir(&source.dir)).await;
     let config = first.map_err(RunError::Invalid)?;
+    options.metrics.config_source("files");
     let sidecar = Arc::new(Sidecar::start(options).await?);
-    sidecar.apply(config).await?;
+    sidecar.status.follows(Source::Files {
+        directory: source.dir.clone(),
+    });
+    begin(&sidecar, config).await?;
     let following = tokio::spawn(follow(Arc::clone(&sidecar), source, changes_rx));
     Ok(FollowingSidecar {
         sidecar,
         _watcher: watcher,
         following,
     })
+}
+
+/// Puts the first configuration in force. Who holds its ports may start later,
+/// or lack one as long as a server takes it.
+async fn begin(sidecar: &Sidecar, config: SidecarConfig) -> Result<(), ApplyError> {
+    loop {
+        match sidecar.apply(config.clone()).await {
+            Err(ApplyError::Listen(ListenError::Held(_))) => {}
+            applied => return applied,
+        }
+    }
 }
 
 async fn follow(

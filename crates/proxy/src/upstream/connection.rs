@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -22,7 +23,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::AttemptError;
-use super::pool::{IdleConnections, Upstream};
 
 type Wire = http1::Connection<TokioIo<TcpStream>, Full<Bytes>>;
 
@@ -31,7 +31,13 @@ pub(crate) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     wire: Pin<Box<Wire>>,
     patience: Patience,
-    pool: Arc<IdleConnections>,
+    home: Arc<dyn Home>,
+}
+
+/// Where a connection goes whose last answer has been read to its end.
+pub(crate) trait Home: Send + Sync {
+    /// Takes the connection back.
+    fn put(&self, connection: Connection);
 }
 
 /// A timer that outlives requests. It is set anew only when it fires too early
@@ -53,16 +59,19 @@ pub(crate) enum SendError {
 // === impl Connection ===
 
 impl Connection {
-    /// Connects to the server, by IPv4 first.
+    /// Connects to the first of two addresses of a server that answers.
     ///
     /// # Errors
     /// [`AttemptError::Unreachable`] when neither address answers.
-    pub(crate) async fn open(upstream: &Upstream, timeout: Duration) -> Result<Self, AttemptError> {
-        let [v4, v6] = upstream.addresses();
-        let stream = match connect(v4, timeout).await {
+    pub(crate) async fn open(
+        [first, second]: [SocketAddr; 2],
+        home: Arc<dyn Home>,
+        timeout: Duration,
+    ) -> Result<Self, AttemptError> {
+        let stream = match connect(first, timeout).await {
             Ok(stream) => stream,
-            // The first error tells more: most servers listen on IPv4.
-            Err(error) => connect(v6, timeout)
+            // The first error tells more: it is where most servers listen.
+            Err(error) => connect(second, timeout)
                 .await
                 .map_err(|_| AttemptError::Unreachable(error))?,
         };
@@ -79,7 +88,7 @@ impl Connection {
             sender,
             wire: Box::pin(wire),
             patience: Patience::new(),
-            pool: upstream.pool(),
+            home,
         })
     }
 
@@ -174,10 +183,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-async fn connect(
-    address: std::net::SocketAddr,
-    timeout: Duration,
-) -> Result<TcpStream, std::io::Error> {
+async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream, std::io::Error> {
     match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
         Ok(stream) => stream,
         Err(_elapsed) => Err(std::io::ErrorKind::TimedOut.into()),
@@ -207,8 +213,8 @@ impl UpstreamBody {
         if let Some(connection) = self.connection.take()
             && connection.is_open()
         {
-            let pool = Arc::clone(&connection.pool);
-            pool.put(connection);
+            let home = Arc::clone(&connection.home);
+            home.put(connection);
         }
     }
 }

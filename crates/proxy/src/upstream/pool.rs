@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, Home};
 
 /// Idle connections kept per server. More than a pod's server is likely to
 /// serve at once; above it connections are closed after use.
@@ -71,8 +71,9 @@ impl Upstream {
         ]
     }
 
-    pub(crate) fn pool(&self) -> Arc<IdleConnections> {
-        Arc::clone(&self.idle)
+    /// Where its connections go after use.
+    pub(crate) fn home(&self) -> Arc<dyn Home> {
+        Arc::clone(&self.idle) as Arc<dyn Home>
     }
 }
 
@@ -88,9 +89,10 @@ impl IdleConnections {
         }
         None
     }
+}
 
-    /// Keeps a connection whose last answer has been read to its end.
-    pub(crate) fn put(&self, connection: Connection) {
+impl Home for IdleConnections {
+    fn put(&self, connection: Connection) {
         let now = Instant::now();
         let mut stack = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
         if stack

@@ -56,14 +56,26 @@ impl Guarded {
         self.program
     }
 
-    /// Kills the program and starts it again.
+    /// Kills the program and starts it again. One that was stopped is started.
     pub(super) fn restart(&self) {
-        let done = self.log.with_added_extension("restarted");
+        self.wish("start");
+    }
+
+    /// Kills the program.
+    pub(super) fn stop(&self) {
+        self.wish("stop");
+    }
+
+    fn wish(&self, wish: &str) {
+        let done = self.log.with_added_extension("done");
         let mut stdin = self.guard.stdin.as_ref().expect("a pipe");
-        stdin.write_all(b"\n").expect("the shell reads");
+        writeln!(stdin, "{wish}").expect("the shell reads");
         let end = Instant::now() + PATIENCE;
         while std::fs::remove_file(&done).is_err() {
-            assert!(Instant::now() < end, "the program is not started again");
+            assert!(
+                Instant::now() < end,
+                "the guard does not {wish} the program"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -161,8 +173,12 @@ mod tests {
         guarded.restart();
         let programs = until("both have written", || written(2)).await;
         assert!(!is_running(programs[0]) && is_running(programs[1]));
-        drop(guarded);
+        guarded.stop();
         assert!(!is_running(programs[1]));
+        guarded.restart();
+        let programs = until("it writes again", || written(3)).await;
+        drop(guarded);
+        assert!(!is_running(programs[2]));
     }
 
     #[tokio::test]

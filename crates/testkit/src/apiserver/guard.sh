@@ -1,6 +1,7 @@
 # Runs a program for as long as standard input is open, then kills it and
 # removes a directory: guard.sh DIR LOG PROGRAM ARGUMENT…
-# A line on standard input restarts the program; LOG.restarted tells when it did.
+# A line on standard input kills the program, and starts it again if it says
+# `start`; LOG.done tells when that happened.
 #
 # The other end of standard input belongs to a test. However that test ends,
 # the system closes it.
@@ -12,13 +13,19 @@ trap '' INT TERM HUP QUIT
 program=$!
 echo "$program"
 exec >/dev/null 2>&1
-while read -r _; do
+end() {
+  [ -z "$program" ] && return
   kill -KILL "$program"
   wait "$program"
-  "$@" </dev/null >>"$log" 2>&1 &
-  program=$!
-  : >"$log.restarted"
+  program=
+}
+while read -r wish; do
+  end
+  if [ "$wish" = start ]; then
+    "$@" </dev/null >>"$log" 2>&1 &
+    program=$!
+  fi
+  : >"$log.done"
 done
-kill -KILL "$program"
-wait "$program"
+end
 rm -rf "$dir"

@@ -1,4 +1,4 @@
-//! Where the Kubernetes programs are that `make cluster-tools` builds.
+//! Where the Kubernetes programs are that `make api-tools` builds.
 
 use std::ffi::OsString;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The variable by which `make test` says it.
 const VARIABLE: &str = "SIDEGATE_CLUSTER_TOOLS";
-const MAKE: &str = "run `make cluster-tools`, which builds them once (about six minutes)";
+const MAKE: &str = "run `make api-tools`, which builds them once (about six minutes)";
 /// The modules that they are built from, in the order of `build.sh`.
 const MODULES: [&str; 4] = [
     "kubernetes/go.mod",

@@ -15,6 +15,7 @@ fn server(name: &str, port: u16, listen_port: u16) -> ServerConfig {
         },
         resources: vec![],
         hosts: vec![],
+        accept_service_hosts: false,
         allowed_origins: vec![],
         upstream_host: UpstreamHost::Loopback,
         keep_authorization: false,
