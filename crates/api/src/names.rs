@@ -24,6 +24,9 @@ pub const IDENTITY_ANNOTATION: &str = "sidegate.dev/identity";
 pub const IDENTITY_FILES: &str = "Files";
 /// The condition that the operator writes on each pod with a sidecar.
 pub const POD_PROGRAMMED_CONDITION: &str = "sidegate.dev/Programmed";
+/// The condition of a pod that says whether other processes listen on the ports
+/// of its servers.
+pub const POD_LISTENERS_CONDITION: &str = "sidegate.dev/Listeners";
 /// Audience of the projected tokens with which sidecars identify themselves.
 pub const TOKEN_AUDIENCE: &str = "sidegate.dev";
 
@@ -137,6 +140,12 @@ pub mod reason {
     pub const PODS_NOT_INJECTED: &str = "PodsNotInjected";
     /// `Programmed`: a sidecar is too old for this configuration.
     pub const SIDECAR_OUTDATED: &str = "SidecarOutdated";
+    /// Of a failing pod: its server does not stay up beside the sidecar.
+    pub const SERVER_NOT_STARTING: &str = "ServerNotStarting";
+    /// Of a pod: it enforces nothing, because no gateway has it.
+    pub const WITHDRAWN: &str = "Withdrawn";
+    /// Of a pod: no other process listens on the ports of its servers.
+    pub const NO_LISTENER_FOUND: &str = "NoListenerFound";
     /// `Ready`: every ready pod enforces this configuration.
     pub const READY: &str = "Ready";
     /// `Ready`: no pod is ready.
@@ -145,6 +154,8 @@ pub mod reason {
     pub const NAMESPACE_NOT_ENABLED: &str = "NamespaceNotEnabled";
     /// `BypassPossible`: a server listens on an address of the pod.
     pub const LISTENER_FOUND: &str = "ListenerFound";
+    /// `BypassPossible`: a server answers on an address of the pod.
+    pub const SERVER_ANSWERED: &str = "ServerAnswered";
     /// `BypassPossible`: nothing proves or refutes it.
     pub const UNKNOWN: &str = "Unknown";
 }

@@ -16,7 +16,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the operator
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions
     Crd,
     /// Print the objects that run the operator in a cluster, without the
@@ -48,7 +48,31 @@ pub(crate) struct RunArgs {
     /// Address of the health port [default: port 8081 of every address]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) health: Option<SocketAddr>,
-    /// Trust domain of service accounts in rules
+    /// Address of the config stream [default: port 9443 of every address]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) control_plane: Option<SocketAddr>,
+    /// Address of the webhook [default: port 9444 of every address]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) webhook: Option<SocketAddr>,
+    /// Image of the sidecars that pods get
+    #[arg(long, value_name = "IMAGE", default_value = SIDECAR_IMAGE)]
+    pub(crate) sidecar_image: String,
+    /// Where sidecars reach the config stream [default: port 9443 of the
+    /// Service sidegate-operator in the operator's own namespace]
+    #[arg(long, value_name = "URL", value_parser = control_plane_url)]
+    pub(crate) control_plane_url: Option<String>,
+    /// The operator's own namespace, which has the Secret of its certificate
+    /// authority [default: that of its service account or kubeconfig]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) own_namespace: Option<String>,
+    /// Domain of the cluster's Services
+    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    pub(crate) cluster_domain: String,
+    /// Host of a gateway's resources that may be in the certificates of its
+    /// pods: a name, or `*.` and a domain. May be given several times
+    #[arg(long = "certificate-host", value_name = "PATTERN")]
+    pub(crate) certificate_hosts: Vec<String>,
+    /// Trust domain of service accounts in rules, and of sidecars
     #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     pub(crate) trust_domain: String,
     /// Log level: error, warn, info, debug or trace
@@ -61,6 +85,23 @@ pub(crate) struct ManifestsArgs {
     /// The operator's image
     #[arg(long, value_name = "IMAGE", default_value = concat!("sidegate-operator:", env!("CARGO_PKG_VERSION")))]
     pub(crate) image: String,
+    /// Image of the sidecars that pods get
+    #[arg(long, value_name = "IMAGE", default_value = SIDECAR_IMAGE)]
+    pub(crate) sidecar_image: String,
+}
+
+/// Sidecars take the form of a configuration that their operator writes, so
+/// the two have the same version.
+const SIDECAR_IMAGE: &str = concat!("sidegate:", env!("CARGO_PKG_VERSION"));
+
+/// Sidecars speak TLS there and take a host and a port from it.
+fn control_plane_url(text: &str) -> Result<String, String> {
+    let url: http::Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
+    let plain = matches!(url.path(), "" | "/") && url.query().is_none();
+    if url.scheme_str() != Some("https") || url.host().is_none() || !plain {
+        return Err("must be https:// with a host and perhaps a port, nothing else".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -79,5 +120,23 @@ mod tests {
         let with = |arguments: &[&str]| Args::try_parse_from([&["o", "run"], arguments].concat());
         assert!(with(&["--lease-namespace", "a"]).is_err());
         assert!(with(&["--leader-elect", "--lease-namespace", "a"]).is_ok());
+    }
+
+    #[test]
+    fn sidecars_are_sent_to_an_https_url_only() {
+        assert_eq!(
+            control_plane_url("https://op.example:9443/").as_deref(),
+            Ok("https://op.example:9443")
+        );
+        for url in [
+            "http://op.example:9443",
+            "op.example:9443",
+            "https://op.example/path",
+            "https://op.example?x=1",
+            "https://",
+            "",
+        ] {
+            assert!(control_plane_url(url).is_err(), "{url}");
+        }
     }
 }

@@ -7,12 +7,17 @@ use crate::chain::Chain;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
 use tracing::debug;
 
 /// What the API server takes, in bytes.
 const MAX_NOTE: usize = 1000;
 /// Notes that are remembered; then they are forgotten all at once.
 const MAX_REMEMBERED: usize = 1000;
+/// Events that wait; more are lost.
+const MAX_POSTED: usize = 1024;
+/// Events that are published at a time.
+const PUBLISHERS: usize = 4;
 
 /// Who the events are from.
 pub(crate) const CONTROLLER: &str = "sidegate-operator";
@@ -26,6 +31,8 @@ pub(crate) struct Events {
     client: Client,
     reporter: Reporter,
     remembered: Mutex<HashMap<Topic, (String, Recorder)>>,
+    posted_tx: mpsc::Sender<(ObjectReference, Notice)>,
+    posted: tokio::sync::Mutex<mpsc::Receiver<(ObjectReference, Notice)>>,
 }
 
 /// What an event is about.
@@ -54,11 +61,35 @@ impl Events {
             controller: CONTROLLER.to_owned(),
             instance: Some(instance.chars().take(128).collect()),
         };
+        let (posted_tx, posted) = mpsc::channel(MAX_POSTED);
         Self {
             client,
             reporter,
             remembered: Mutex::default(),
+            posted_tx,
+            posted: tokio::sync::Mutex::new(posted),
         }
+    }
+
+    /// Has a notice published by [`Events::publish_posted`], so that nobody
+    /// waits for it. When too many wait, it is lost.
+    pub(crate) fn post(&self, object: &ObjectReference, notice: Notice) {
+        if self.posted_tx.try_send((object.clone(), notice)).is_err() {
+            debug!("too many events wait; one is lost");
+        }
+    }
+
+    /// Publishes what is posted, until it is dropped.
+    pub(crate) async fn publish_posted(&self) {
+        let publishers = (0..PUBLISHERS).map(|_| async {
+            loop {
+                let next = self.posted.lock().await.recv().await;
+                // The sender is here: there is always a next one.
+                let Some((object, notice)) = next else { return };
+                self.publish(&object, notice).await;
+            }
+        });
+        futures_util::future::join_all(publishers).await;
     }
 
     /// Publishes a notice about an object. An event that is lost is only

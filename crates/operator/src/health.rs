@@ -43,19 +43,19 @@ pub(crate) trait Health: Send + Sync + 'static {
     fn metrics(&self) -> String;
 }
 
-/// Binds the health port: the one that is asked for, or the default one on
-/// every address.
+/// Binds a port: the one that is asked for, or the default one on every
+/// address.
 ///
 /// # Errors
 /// What the system says when it cannot be bound.
-pub(crate) async fn bind(address: Option<SocketAddr>) -> io::Result<TcpListener> {
+pub(crate) async fn bind(address: Option<SocketAddr>, default: u16) -> io::Result<TcpListener> {
     if let Some(address) = address {
         return TcpListener::bind(address).await;
     }
-    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, HEALTH_PORT)).await {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, default)).await {
         Ok(listener) => Ok(listener),
         // A machine without IPv6.
-        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, HEALTH_PORT)).await,
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, default)).await,
     }
 }
 

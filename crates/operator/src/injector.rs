@@ -16,6 +16,7 @@ pub mod admission;
 mod annotations;
 mod compare;
 mod error;
+mod identity;
 mod names;
 mod overrides;
 mod patch;
@@ -23,7 +24,6 @@ mod pod;
 pub mod policy;
 mod ports;
 mod present;
-mod probes;
 mod quantity;
 mod render;
 mod rewrite;
@@ -37,21 +37,18 @@ use serde_json::Value;
 use sidegate_api::McpGatewaySpec;
 
 pub use error::{InjectError, Unguardable};
+pub use identity::{inject_identity, wants_identity};
 pub use names::{
-    BINARY, CPU_ANNOTATION, DRAIN_TIME_ANNOTATION, HOLD, HOLD_SOCKET, INJECTED_ANNOTATION,
-    LOG_LEVEL_ANNOTATION, MEMORY_ANNOTATION, PROBES_VARIABLE, SIDECAR, STATE_DIR, TOKEN_FILE,
+    BINARY, CPU_ANNOTATION, DRAIN_TIME_ANNOTATION, HOLD, HOLD_SOCKET, IDENTITY, IDENTITY_DIR,
+    INJECTED_ANNOTATION, LOG_LEVEL_ANNOTATION, MEMORY_ANNOTATION, SIDECAR, STATE_DIR, TOKEN_FILE,
     TRUST_DIR,
 };
 pub use overrides::InvalidOverride;
 pub use patch::{Operation, Pointer};
-pub use probes::{
-    Check, ContainerProbes, HttpHeader, InvalidProbes, RewrittenProbe, RewrittenProbes, Scheme,
-    Target,
-};
 pub use quantity::{Cpu, InvalidQuantity, Memory};
 pub use settings::{ImagePullPolicy, InjectorSettings, LogLevel, SidecarResources};
 
-use overrides::Overrides;
+use overrides::{Overrides, Wearer};
 use patch::Patch;
 use pod::Pod;
 use ports::GatewayPorts;
@@ -94,7 +91,7 @@ pub fn inject(
     pod.refuse_unguardable(settings.user_id)?;
     let ports = GatewayPorts::of(&gateway.spec);
     ports.refuse_taken(&pod)?;
-    let overrides = Overrides::read(&pod.annotations, pod.grace_seconds())?;
+    let overrides = Overrides::read(&pod.annotations, pod.grace_seconds(), Wearer::Guarded)?;
     let present = Present::find(&pod, &ports)?;
 
     let mut patch = Patch::default();

@@ -9,9 +9,14 @@
 //! It never writes a spec, never reads a Secret that no gateway refers to, and
 //! never says that something is enforced which no sidecar has confirmed.
 //!
-//! [`injector`] decides what a pod gets; it is pure, and no webhook serves it
-//! yet. Nor is there a certificate authority or a stream of configurations.
+//! [`injector`] decides what a pod gets; it is pure, and the webhook serves it.
+//! [`authority`] signs the certificates of sidecars and of the operator's own
+//! endpoints, and the config stream brings sidecars what they enforce.
 
+pub mod authority;
+mod board;
+mod bypass;
+mod ca_bundle;
 mod chain;
 mod events;
 mod health;
@@ -20,12 +25,20 @@ mod key;
 pub mod leader;
 pub mod manifests;
 mod metrics;
+mod network_policies;
+mod one_object;
 mod permission;
+mod pod_condition;
 mod queue;
+mod rank;
 mod reconcile;
 mod references;
 pub mod run;
+mod streams;
+mod tally;
+mod trust_bundles;
 mod watching;
+mod webhook;
 mod world;
 mod yaml;
 

@@ -1,5 +1,10 @@
 //! The metrics of the operator. Labels come from closed sets of words.
 
+mod authority;
+mod gateways;
+mod streams;
+mod webhook;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +15,13 @@ use prometheus::{
 };
 use sidegate_policy::clock::Clock;
 use tracing::error;
+
+use self::gateways::GatewayMetrics;
+
+pub(crate) use self::authority::{AuthorityMetrics, BundleResult};
+pub(crate) use self::gateways::{BuildResult, GatewayCounts, TOLD_CONDITIONS};
+pub(crate) use self::streams::{ReviewResult, StreamMetrics};
+pub(crate) use self::webhook::{AdmissionResult, WebhookMetrics};
 
 /// A watch that every replica has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +34,8 @@ pub(crate) enum Watch {
     Pods,
     /// Namespaces.
     Namespaces,
+    /// Services.
+    Services,
 }
 
 /// How a reconcile ended.
@@ -52,16 +66,21 @@ pub(crate) struct Metrics {
     watch_told: IntGaugeVec,
     watch_age: IntGaugeVec,
     watch_failures: IntCounterVec,
+    gateways: GatewayMetrics,
+    pub(crate) authority: AuthorityMetrics,
+    pub(crate) streams: StreamMetrics,
+    pub(crate) webhook: WebhookMetrics,
 }
 
 // === impl Watch ===
 
 impl Watch {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Gateways,
         Self::Providers,
         Self::Pods,
         Self::Namespaces,
+        Self::Services,
     ];
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -70,6 +89,7 @@ impl Watch {
             Self::Providers => "llmproviders",
             Self::Pods => "pods",
             Self::Namespaces => "namespaces",
+            Self::Services => "services",
         }
     }
 }
@@ -159,6 +179,10 @@ impl Metrics {
                     &["resource"],
                 ),
             ),
+            gateways: GatewayMetrics::new(&registry),
+            authority: AuthorityMetrics::new(&registry),
+            streams: StreamMetrics::new(&registry),
+            webhook: WebhookMetrics::new(&registry),
             registry,
             clock,
         };
@@ -181,6 +205,23 @@ impl Metrics {
         self.duration
             .with_label_values(&[kind])
             .observe(duration.as_secs_f64());
+    }
+
+    pub(crate) fn built(&self, result: BuildResult) {
+        self.gateways.built(result);
+    }
+
+    /// A status was written for what was first asked for so long ago.
+    pub(crate) fn status_lag(&self, lag: Duration) {
+        self.gateways.lagged(lag);
+    }
+
+    pub(crate) fn gateways(&self, counts: &GatewayCounts) {
+        self.gateways.counted(counts);
+    }
+
+    pub(crate) fn conditions_waiting(&self, count: usize) {
+        self.gateways.conditions_waiting(count);
     }
 
     pub(crate) fn queue_depth(&self, depth: usize) {
@@ -249,6 +290,7 @@ mod tests {
     use sidegate_policy::clock::ManualClock;
 
     use super::*;
+    use crate::authority::Purpose;
 
     #[test]
     fn every_family_is_exported() {
@@ -256,21 +298,72 @@ mod tests {
         let metrics = Metrics::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let took = Duration::from_millis(3);
         metrics.reconciled("McpGateway", ReconcileResult::Written, took);
+        metrics.built(BuildResult::Built);
+        metrics.status_lag(took);
+        metrics.conditions_waiting(3);
         metrics.queue_depth(2);
         metrics.leading(true);
         metrics.watch_told(Watch::Pods);
         metrics.watch_failed(Watch::Pods);
+        metrics.authority.root_expires(Purpose::Workload, 2_000);
+        metrics.authority.rotated(Purpose::Endpoints);
+        metrics.authority.bundle(BundleResult::Foreign);
+        metrics.streams.opened();
+        metrics.streams.opened();
+        metrics.streams.ended("replaced");
+        metrics.streams.handshake_failed("timeout");
+        metrics.streams.turned_away();
+        metrics.streams.authenticated("accepted");
+        metrics.streams.reviewed(ReviewResult::Positive, took);
+        metrics.streams.review_saved(ReviewResult::Negative);
+        metrics.streams.sent("snapshot");
+        metrics.streams.confirmed(Some(took));
+        metrics.streams.rejected("older");
+        metrics.streams.certificate_signed();
+        metrics.streams.certificate_refused();
+        metrics.webhook.reviewed(AdmissionResult::Injected, took);
+        metrics.webhook.certificate(Some(3_000));
         clock.advance(Duration::from_secs(7));
         let text = metrics.render();
         for line in [
             r#"sidegate_operator_reconciles_total{kind="McpGateway",result="written"} 1"#,
             r#"sidegate_operator_reconcile_duration_seconds_count{kind="McpGateway"} 1"#,
+            r#"sidegate_operator_builds_total{result="built"} 1"#,
+            r#"sidegate_operator_builds_total{result="invalid"} 0"#,
+            "sidegate_operator_status_lag_seconds_count 1",
+            "sidegate_operator_pod_conditions_waiting 3",
+            r#"sidegate_operator_gateways{condition="Ready",status="True"} 0"#,
             "sidegate_operator_queue_depth 2",
             "sidegate_operator_leader 1",
             r#"sidegate_operator_watch_last_event_timestamp_seconds{resource="pods"} 1000"#,
             r#"sidegate_operator_watch_age_seconds{resource="pods"} 7"#,
             r#"sidegate_operator_watch_failures_total{resource="pods"} 1"#,
             r#"sidegate_operator_watch_failures_total{resource="namespaces"} 0"#,
+            r#"sidegate_operator_webhook_reviews_total{result="injected"} 1"#,
+            r#"sidegate_operator_webhook_reviews_total{result="busy"} 0"#,
+            "sidegate_operator_webhook_review_duration_seconds_count 1",
+            "sidegate_operator_webhook_certificate_expiry_timestamp_seconds 3000",
+            "sidegate_operator_authority_usable 1",
+            r#"sidegate_operator_authority_root_expiry_timestamp_seconds{set="workload"} 2000"#,
+            r#"sidegate_operator_authority_rotations_total{set="endpoints"} 1"#,
+            r#"sidegate_operator_trust_bundle_writes_total{result="foreign"} 1"#,
+            r#"sidegate_operator_trust_bundle_writes_total{result="failed"} 0"#,
+            "sidegate_operator_streams 1",
+            "sidegate_operator_streams_opened_total 2",
+            r#"sidegate_operator_streams_ended_total{reason="replaced"} 1"#,
+            r#"sidegate_operator_stream_handshake_failures_total{reason="timeout"} 1"#,
+            "sidegate_operator_stream_connections_refused_total 1",
+            r#"sidegate_operator_stream_authentications_total{result="accepted"} 1"#,
+            r#"sidegate_operator_token_reviews_total{result="positive"} 1"#,
+            r#"sidegate_operator_token_reviews_total{result="negative"} 0"#,
+            r#"sidegate_operator_token_review_duration_seconds_count{result="positive"} 1"#,
+            r#"sidegate_operator_token_reviews_saved_total{result="negative"} 1"#,
+            r#"sidegate_operator_snapshots_sent_total{kind="snapshot"} 1"#,
+            "sidegate_operator_snapshots_confirmed_total 1",
+            r#"sidegate_operator_snapshots_rejected_total{reason="older"} 1"#,
+            "sidegate_operator_snapshot_lag_seconds_count 1",
+            "sidegate_operator_certificates_signed_total 1",
+            "sidegate_operator_certificates_refused_total 1",
         ] {
             assert!(text.lines().any(|it| it == line), "{line} in {text}");
         }

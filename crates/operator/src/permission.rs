@@ -11,7 +11,7 @@ use crate::references::Reference;
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// Who the operator is to the API server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Account {
     username: String,
 }

@@ -3,9 +3,10 @@
 //! A request waits once, however often it was made; the earliest time counts.
 //! One object is never reconciled twice at a time. `kube`'s own controller has
 //! such a queue for one watch of one kind; here pods, namespaces and
-//! references of many names ask for gateways, and only a leader takes.
+//! references of many names ask for gateways.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,18 +29,33 @@ pub(crate) enum Request {
 }
 
 /// The requests that wait.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    inner: Mutex<Inner>,
+#[derive(Debug)]
+pub(crate) struct Queue<R = Request> {
+    inner: Mutex<Inner<R>>,
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    due: HashMap<Request, Instant>,
-    order: BTreeSet<(Instant, Request)>,
-    running: HashSet<Request>,
-    failures: HashMap<Request, u32>,
+#[derive(Debug)]
+struct Inner<R> {
+    due: HashMap<R, Due>,
+    order: BTreeSet<(Instant, R)>,
+    running: HashSet<R>,
+    failures: HashMap<R, u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    at: Instant,
+    asked: Instant,
+}
+
+/// A request whose turn it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Taken<R> {
+    /// What is to be done.
+    pub(crate) request: R,
+    /// When it was first asked for.
+    pub(crate) asked: Instant,
 }
 
 /// How a reconcile ended.
@@ -53,23 +69,41 @@ pub(crate) enum Ended {
 
 // === impl Queue ===
 
-impl Queue {
+impl<R> Default for Queue<R> {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+}
+
+impl<R: Clone + Ord + Hash> Queue<R> {
     /// Asks for a reconcile after `delay`.
-    pub(crate) fn add(&self, request: Request, delay: Duration) {
-        self.lock().add(request, Instant::now() + delay);
-        self.changed.notify_waiters();
+    pub(crate) fn add(&self, request: R, delay: Duration) {
+        let now = Instant::now();
+        let due = Due {
+            at: now + delay,
+            asked: now,
+        };
+        self.lock().add(request, due);
+        self.changed.notify_one();
     }
 
     /// Waits for the next request that is due. [`Queue::end`] must be told how
     /// it ended.
-    pub(crate) async fn next(&self) -> Request {
+    pub(crate) async fn next(&self) -> Taken<R> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // From here on, no change is missed.
             changed.as_mut().enable();
             let until = match self.lock().take(Instant::now()) {
-                Ok(request) => return request,
+                Ok(taken) => {
+                    // Whoever else waits has to know what comes next.
+                    self.changed.notify_one();
+                    return taken;
+                }
                 Err(until) => until,
             };
             match until {
@@ -83,9 +117,9 @@ impl Queue {
     }
 
     /// A request that [`Queue::next`] gave has ended.
-    pub(crate) fn end(&self, request: &Request, ended: Ended) {
+    pub(crate) fn end(&self, request: &R, ended: Ended) {
         self.lock().end(request, ended, Instant::now());
-        self.changed.notify_waiters();
+        self.changed.notify_one();
     }
 
     /// Forgets everything, also what is being reconciled.
@@ -98,30 +132,40 @@ impl Queue {
         self.lock().due.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner<R>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Inner ===
 
-impl Inner {
-    fn add(&mut self, request: Request, at: Instant) {
-        match self.due.get_mut(&request) {
-            Some(due) if *due <= at => return,
-            Some(due) => {
-                self.order.remove(&(*due, request.clone()));
-                *due = at;
-            }
-            None => {
-                self.due.insert(request.clone(), at);
-            }
+impl<R> Default for Inner<R> {
+    fn default() -> Self {
+        Self {
+            due: HashMap::new(),
+            order: BTreeSet::new(),
+            running: HashSet::new(),
+            failures: HashMap::new(),
         }
-        self.order.insert((at, request));
+    }
+}
+
+impl<R: Clone + Ord + Hash> Inner<R> {
+    fn add(&mut self, request: R, wanted: Due) {
+        let due = match self.due.get_mut(&request) {
+            Some(due) if due.at <= wanted.at => return,
+            Some(due) => {
+                self.order.remove(&(due.at, request.clone()));
+                due.at = wanted.at;
+                *due
+            }
+            None => *self.due.entry(request.clone()).or_insert(wanted),
+        };
+        self.order.insert((due.at, request));
     }
 
     /// The first request that is due and not running, or when to look again.
-    fn take(&mut self, now: Instant) -> Result<Request, Option<Instant>> {
+    fn take(&mut self, now: Instant) -> Result<Taken<R>, Option<Instant>> {
         let first = self
             .order
             .iter()
@@ -130,16 +174,17 @@ impl Inner {
         match first {
             Some((at, request)) if at <= now => {
                 self.order.remove(&(at, request.clone()));
-                self.due.remove(&request);
+                let due = self.due.remove(&request);
                 self.running.insert(request.clone());
-                Ok(request)
+                let asked = due.map_or(at, |due| due.asked);
+                Ok(Taken { request, asked })
             }
             Some((at, _)) => Err(Some(at)),
             None => Err(None),
         }
     }
 
-    fn end(&mut self, request: &Request, ended: Ended, now: Instant) {
+    fn end(&mut self, request: &R, ended: Ended, now: Instant) {
         self.running.remove(request);
         match ended {
             Ended::Done => {
@@ -149,7 +194,11 @@ impl Inner {
                 let failures = self.failures.entry(request.clone()).or_default();
                 let delay = MIN_BACKOFF.saturating_mul(1 << (*failures).min(16));
                 *failures = failures.saturating_add(1);
-                self.add(request.clone(), now + delay.min(MAX_BACKOFF));
+                let due = Due {
+                    at: now + delay.min(MAX_BACKOFF),
+                    asked: now,
+                };
+                self.add(request.clone(), due);
             }
         }
     }
@@ -157,6 +206,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const NONE: Duration = Duration::ZERO;
@@ -167,71 +218,71 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_once_and_the_earliest_time_counts() {
-        let queue = Queue::default();
+        let queue = Queue::<Request>::default();
         let start = Instant::now();
         queue.add(request("a"), Duration::from_secs(9));
         queue.add(request("a"), Duration::from_secs(2));
         queue.add(request("a"), Duration::from_secs(5));
         assert_eq!(queue.depth(), 1);
-        assert_eq!(queue.next().await, request("a"));
+        assert_eq!(queue.next().await.request, request("a"));
         assert_eq!(start.elapsed(), Duration::from_secs(2));
         assert_eq!(queue.depth(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_earlier_request_wakes_who_waits_for_a_later_one() {
-        let queue = Queue::default();
+        let queue = Queue::<Request>::default();
         queue.add(request("late"), Duration::from_secs(60));
         let adding = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             queue.add(request("now"), NONE);
         };
         let (next, ()) = tokio::join!(queue.next(), adding);
-        assert_eq!(next, request("now"));
+        assert_eq!(next.request, request("now"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_object_is_not_reconciled_twice_at_a_time() {
-        let queue = Queue::default();
+        let queue = Queue::<Request>::default();
         queue.add(request("a"), NONE);
-        assert_eq!(queue.next().await, request("a"));
+        assert_eq!(queue.next().await.request, request("a"));
         queue.add(request("a"), NONE);
         queue.add(request("b"), NONE);
-        assert_eq!(queue.next().await, request("b"));
+        assert_eq!(queue.next().await.request, request("b"));
         let hour = Duration::from_secs(3600);
         let again = tokio::time::timeout(hour, queue.next()).await;
         assert!(again.is_err(), "it is still running");
         queue.end(&request("a"), Ended::Done);
-        assert_eq!(queue.next().await, request("a"));
+        assert_eq!(queue.next().await.request, request("a"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn failures_wait_longer_each_time_up_to_a_bound() {
-        let queue = Queue::default();
+        let queue = Queue::<Request>::default();
         queue.add(request("a"), NONE);
         let mut waits = Vec::new();
         for _ in 0..9 {
             let start = Instant::now();
             let next = queue.next().await;
             waits.push(start.elapsed());
-            queue.end(&next, Ended::Failed);
+            queue.end(&next.request, Ended::Failed);
         }
         assert_eq!(waits[1], MIN_BACKOFF);
         assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
         assert_eq!(waits[8], MAX_BACKOFF);
         let next = queue.next().await;
-        queue.end(&next, Ended::Done);
+        queue.end(&next.request, Ended::Done);
         queue.add(request("a"), NONE);
         let next = queue.next().await;
         let start = Instant::now();
-        queue.end(&next, Ended::Failed);
+        queue.end(&next.request, Ended::Failed);
         queue.next().await;
         assert_eq!(start.elapsed(), MIN_BACKOFF, "a success starts anew");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_cleared_queue_is_empty_and_works() {
-        let queue = Queue::default();
+        let queue = Queue::<Request>::default();
         queue.add(request("a"), NONE);
         queue.next().await;
         queue.add(request("a"), NONE);
@@ -239,9 +290,29 @@ mod tests {
         assert_eq!(queue.depth(), 0);
         queue.add(request("a"), NONE);
         assert_eq!(
-            queue.next().await,
+            queue.next().await.request,
             request("a"),
             "it is not held as running"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_gets_what_is_due_at_the_same_time() {
+        let queue = Arc::new(Queue::<Request>::default());
+        let mut workers = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            let queue = Arc::clone(&queue);
+            workers.spawn(async move { queue.next().await });
+        }
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        for name in ["a", "b", "c"] {
+            queue.add(request(name), Duration::from_secs(1));
+        }
+        let mut names: Vec<_> = workers.join_all().await;
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        names.sort_by(|one, other| one.request.cmp(&other.request));
+        assert_eq!(names[2].request, request("c"));
+        assert_eq!(names[2].asked, start);
     }
 }

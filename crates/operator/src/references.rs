@@ -2,7 +2,7 @@
 //!
 //! Nothing else of a namespace is read. What cannot be read is told apart:
 //! an object that is missing is for its owner to create, one that may not be
-//! read is for its owner to grant. A change asks for a reconcile of the
+//! read is for its owner to grant. A change asks for a build of the
 //! gateways that refer to the object, and of no others.
 
 mod watch;
@@ -15,8 +15,9 @@ use std::time::Duration;
 use kube::Client;
 use tokio::task::AbortHandle;
 
+use crate::board::Board;
 use crate::key::Key;
-use crate::queue::{Queue, Request};
+use crate::queue::Queue;
 
 /// The kind of an object that can be referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +62,8 @@ pub(crate) struct SecretContent {
 /// All objects that are referred to.
 pub(crate) struct References {
     client: Client,
-    queue: Arc<Queue>,
+    board: Arc<Board>,
+    builds: Arc<Queue<Key>>,
     watched: Arc<Mutex<Watched>>,
 }
 
@@ -107,10 +109,11 @@ impl fmt::Display for Reference {
 // === impl References ===
 
 impl References {
-    pub(crate) fn new(client: Client, queue: Arc<Queue>) -> Self {
+    pub(crate) fn new(client: Client, board: Arc<Board>, builds: Arc<Queue<Key>>) -> Self {
         Self {
             client,
-            queue,
+            board,
+            builds,
             watched: Arc::default(),
         }
     }
@@ -156,13 +159,16 @@ impl References {
     }
 
     fn watch(&self, reference: Reference) -> AbortHandle {
-        let (client, queue) = (self.client.clone(), Arc::clone(&self.queue));
+        let client = self.client.clone();
+        let (board, builds) = (Arc::clone(&self.board), Arc::clone(&self.builds));
         let watched = Arc::clone(&self.watched);
         let told = reference.clone();
-        let tell = move |state: State| {
+        let tell = move |state: State, revision| {
             let dependents = lock(&watched).set(&told, state);
+            // Before the board is told that more was seen.
+            board.reference_changed(&dependents, revision);
             for gateway in dependents {
-                queue.add(Request::Gateway(gateway), Duration::ZERO);
+                builds.add(gateway, Duration::ZERO);
             }
         };
         let task = watch::follow(client, reference, tell);

@@ -3,32 +3,46 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use sidegate_config::Options;
 use sidegate_policy::clock::{Clock, SystemClock};
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
+use crate::authority::{AuthoritySettings, Clients, Endpoint, Keeper, TrustReceiver};
+use crate::board::{Board, Naming};
+use crate::bypass::{self, Dials};
+use crate::ca_bundle::CaBundle;
 use crate::chain::Chain;
 use crate::events::Events;
-use crate::health::{self, Health};
+use crate::health::{self, HEALTH_PORT, Health};
+use crate::injector::InjectorSettings;
+use crate::key::Key;
 use crate::leader::{Election, LeaseSettings};
 use crate::metrics::{Metrics, ReconcileResult};
+use crate::network_policies::NetworkPolicies;
 use crate::permission::Account;
-use crate::queue::{Ended, Queue, Request};
-use crate::reconcile::{Context, reconcile};
+use crate::pod_condition::{self, PodConditions};
+use crate::queue::{Ended, Queue, Request, Taken};
+use crate::reconcile::{Building, Context, PolicyNotes, build, reconcile};
 use crate::references::References;
-use crate::watching::{WATCHES, Watching};
-use crate::world::World;
+use crate::streams::{self, Neighbours, StreamLimits, StreamSettings};
+use crate::tally::Tally;
+use crate::trust_bundles::{BundleProblems, TrustBundles};
+use crate::watching::Watching;
+use crate::webhook::{self, WEBHOOK_PORT};
 
-/// Reconciles that run at a time. Most wait for the API server.
-const WORKERS: usize = 8;
+/// Statuses that are written at a time: all of them wait for the API server.
+const WRITERS: usize = 32;
+/// Gateways that are built at a time; that is work for a processor.
+const BUILDERS: usize = 4;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What an operator is told.
@@ -43,8 +57,24 @@ pub struct Settings {
     /// The address of the health port; port 8081 of every address when there
     /// is none.
     pub health: Option<SocketAddr>,
-    /// The SPIFFE trust domain of service accounts in rules.
+    /// The SPIFFE trust domain of service accounts in rules, and of sidecars.
     pub trust_domain: String,
+    /// The operator's own namespace, with the Secret of its authority.
+    pub own_namespace: String,
+    /// The operator's certificate authority.
+    pub authority: AuthoritySettings,
+    /// The domain of the cluster's Services.
+    pub cluster_domain: String,
+    /// Hosts of `resources` that certificates may carry: names, or `*.suffix`.
+    pub certificate_hosts: Vec<String>,
+    /// The address of the config stream; port 9443 of every address when there
+    /// is none.
+    pub control_plane: Option<SocketAddr>,
+    /// The address of the webhook; port 9444 of every address when there is
+    /// none.
+    pub webhook: Option<SocketAddr>,
+    /// What sidecars are injected.
+    pub injector: InjectorSettings,
 }
 
 /// Why an operator does not start.
@@ -53,6 +83,12 @@ pub enum StartError {
     /// The health port cannot be bound.
     #[error("the health port cannot be opened: {0}")]
     Health(#[source] io::Error),
+    /// The port of the config stream cannot be bound.
+    #[error("the port of the config stream cannot be opened: {0}")]
+    ControlPlane(#[source] io::Error),
+    /// The port of the webhook cannot be bound.
+    #[error("the port of the webhook cannot be opened: {0}")]
+    Webhook(#[source] io::Error),
 }
 
 /// A part of the operator ended that never should. Only a new process helps.
@@ -65,6 +101,8 @@ pub struct Broken;
 #[derive(Debug)]
 pub struct Operator {
     health: SocketAddr,
+    control_plane: SocketAddr,
+    webhook: SocketAddr,
     leading: watch::Receiver<bool>,
     stopping: watch::Sender<bool>,
     running: JoinHandle<Result<(), Broken>>,
@@ -75,19 +113,27 @@ struct Parts {
     client: Client,
     settings: Settings,
     clock: Arc<dyn Clock>,
-    world: Arc<Mutex<World>>,
-    queue: Arc<Queue>,
+    board: Arc<Board>,
+    conditions: Arc<PodConditions>,
+    /// What is to be built, on every replica.
+    builds: Arc<Queue<Key>>,
+    /// What is to be written, while this replica leads.
+    statuses: Arc<Queue>,
+    keeper: Arc<Keeper>,
+    bundle_problems: Arc<BundleProblems>,
     metrics: Arc<Metrics>,
-    synced: Arc<watch::Sender<usize>>,
     leading: watch::Receiver<bool>,
     leading_tx: Arc<watch::Sender<bool>>,
     stopping: watch::Receiver<bool>,
 }
 
 struct Answers {
+    trust: TrustReceiver,
     metrics: Arc<Metrics>,
-    queue: Arc<Queue>,
-    synced: watch::Receiver<usize>,
+    board: Arc<Board>,
+    conditions: Arc<PodConditions>,
+    builds: Arc<Queue<Key>>,
+    statuses: Arc<Queue>,
 }
 
 /// A name that no other replica has: that of the pod and a random number, so
@@ -105,46 +151,74 @@ impl Operator {
     /// the health port tells.
     ///
     /// # Errors
-    /// The health port cannot be bound.
+    /// A port cannot be bound.
     pub async fn start(client: Client, settings: Settings) -> Result<Self, StartError> {
-        let listener = health::bind(settings.health)
+        let listener = health::bind(settings.health, HEALTH_PORT)
             .await
             .map_err(StartError::Health)?;
         let health = listener.local_addr().map_err(StartError::Health)?;
         info!(port = "health", address = %health, "service port open");
+        let streams = streams::bind(settings.control_plane).map_err(StartError::ControlPlane)?;
+        let control_plane = streams.local_addr().map_err(StartError::ControlPlane)?;
+        info!(port = "streams", address = %control_plane, "service port open");
+        let reviews = health::bind(settings.webhook, WEBHOOK_PORT)
+            .await
+            .map_err(StartError::Webhook)?;
+        let webhook = reviews.local_addr().map_err(StartError::Webhook)?;
+        info!(port = "webhook", address = %webhook, "service port open");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new(Arc::clone(&clock)));
-        let queue = Arc::new(Queue::default());
-        let (synced_tx, synced) = watch::channel(0);
+        let conditions = Arc::<PodConditions>::default();
+        let naming = Naming {
+            cluster_domain: settings.cluster_domain.clone(),
+        };
+        let board = Arc::new(Board::new(naming, Arc::clone(&conditions)));
         let (leading_tx, leading) = watch::channel(settings.lease.is_none());
         let leading_tx = Arc::new(leading_tx);
         let (stopping_tx, stopping) = watch::channel(false);
-        let answers = Answers {
-            metrics: Arc::clone(&metrics),
-            queue: Arc::clone(&queue),
-            synced,
-        };
+        let keeper = Arc::new(Keeper::new(
+            client.clone(),
+            settings.authority.clone(),
+            &settings.identity,
+            Arc::clone(&metrics),
+        ));
         let parts = Parts {
             client: client.clone(),
             settings: settings.clone(),
             clock,
-            world: Arc::default(),
-            queue,
+            board,
+            conditions,
+            builds: Arc::default(),
+            statuses: Arc::default(),
+            keeper: Arc::clone(&keeper),
+            bundle_problems: Arc::default(),
             metrics,
-            synced: Arc::new(synced_tx),
             leading: leading.clone(),
             leading_tx: Arc::clone(&leading_tx),
             stopping: stopping.clone(),
         };
         let mut tasks = parts.watching().start();
-        tasks.spawn(health::serve(listener, Arc::new(answers)));
+        tasks.spawn(health::serve(listener, Arc::new(parts.answers())));
+        tasks.spawn(parts.building());
+        tasks.spawn(async move { keeper.follow().await });
+        tasks.spawn(pod_condition::write(
+            client.clone(),
+            Arc::clone(&parts.board),
+            Arc::clone(&parts.conditions),
+            Arc::clone(&parts.clock),
+        ));
         let election = settings.lease.map(|lease| {
             let election = Election::new(client, lease);
             tokio::spawn(election.run(leading_tx, stopping))
         });
-        let running = tokio::spawn(async move { parts.run(tasks, election).await });
+        let mut serving = JoinSet::new();
+        serving.spawn(parts.streams(streams));
+        serving.spawn(parts.webhook(reviews));
+        let running = tokio::spawn(async move { parts.run(tasks, serving, election).await });
         Ok(Self {
             health,
+            control_plane,
+            webhook,
             leading,
             stopping: stopping_tx,
             running,
@@ -155,6 +229,18 @@ impl Operator {
     #[must_use]
     pub fn health(&self) -> SocketAddr {
         self.health
+    }
+
+    /// The address of its config stream.
+    #[must_use]
+    pub fn control_plane(&self) -> SocketAddr {
+        self.control_plane
+    }
+
+    /// The address of its webhook.
+    #[must_use]
+    pub fn webhook(&self) -> SocketAddr {
+        self.webhook
     }
 
     /// Whether it leads.
@@ -199,16 +285,64 @@ impl Parts {
         Watching {
             client: self.client.clone(),
             namespace: self.settings.namespace.clone(),
-            world: Arc::clone(&self.world),
-            queue: Arc::clone(&self.queue),
+            board: Arc::clone(&self.board),
+            builds: Arc::clone(&self.builds),
+            statuses: Arc::clone(&self.statuses),
             metrics: Arc::clone(&self.metrics),
-            synced: Arc::clone(&self.synced),
+            synced: Arc::default(),
         }
+    }
+
+    fn answers(&self) -> Answers {
+        Answers {
+            trust: self.keeper.trust(),
+            metrics: Arc::clone(&self.metrics),
+            board: Arc::clone(&self.board),
+            conditions: Arc::clone(&self.conditions),
+            builds: Arc::clone(&self.builds),
+            statuses: Arc::clone(&self.statuses),
+        }
+    }
+
+    /// Serves sidecars until the operator stops, leader or not.
+    fn streams(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
+        let settings = StreamSettings {
+            trust_domain: self.settings.trust_domain.clone(),
+            limits: StreamLimits::default(),
+        };
+        let neighbours = Neighbours {
+            board: Arc::clone(&self.board),
+            trust: self.keeper.trust(),
+            metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&self.clock),
+            stopping: self.stopping.clone(),
+        };
+        streams::serve(listener, settings, self.client.clone(), neighbours)
+    }
+
+    /// Answers the API server until the operator stops, leader or not.
+    fn webhook(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
+        let endpoint = Endpoint::new(
+            "webhook",
+            self.keeper.trust(),
+            Arc::clone(&self.clock),
+            Clients::Nobody,
+            webhook::ALPN,
+        );
+        webhook::serve(
+            listener,
+            endpoint,
+            self.client.clone(),
+            self.settings.injector.clone(),
+            self.metrics.webhook.clone(),
+            self.stopping.clone(),
+        )
     }
 
     async fn run(
         self,
         mut tasks: JoinSet<()>,
+        mut serving: JoinSet<()>,
         election: Option<JoinHandle<()>>,
     ) -> Result<(), Broken> {
         let mut stopping = self.stopping.clone();
@@ -224,6 +358,11 @@ impl Parts {
                 true => Ok(()),
                 false => Err(Broken),
             },
+            // So do these.
+            _ended = serving.join_next() => match *self.stopping.borrow() {
+                true => Ok(()),
+                false => Err(Broken),
+            },
         };
         // The workers are gone: nothing is written any more.
         drop(election);
@@ -232,6 +371,10 @@ impl Parts {
         if let (Some(lease), true) = (&self.settings.lease, leads) {
             self.leading_tx.send_replace(false);
             Election::release(self.client.clone(), lease.clone()).await;
+        }
+        if *self.stopping.borrow() {
+            // They say goodbye, which takes a moment.
+            while serving.join_next().await.is_some() {}
         }
         ended
     }
@@ -252,64 +395,136 @@ impl Parts {
         }
     }
 
-    /// Reconciles until it is dropped.
+    /// Writes until it is dropped.
     async fn lead(&self) -> Result<(), Broken> {
         self.metrics.leading(true);
-        let account = self.account().await;
-        let mut synced = self.synced.subscribe();
-        if synced.wait_for(|count| *count == WATCHES).await.is_err() {
+        let mut tasks = JoinSet::new();
+        self.keep_trust(&mut tasks);
+        let mut synced = self.board.subscribe_synced();
+        if synced.wait_for(|synced| *synced).await.is_err() {
             return Err(Broken);
         }
-        self.queue.clear();
-        let context = Arc::new(self.context(account));
+        self.statuses.clear();
+        let context = Arc::new(self.context());
         self.ask_for_everything();
-        let mut workers = JoinSet::new();
-        for _ in 0..WORKERS {
-            workers.spawn(work(Arc::clone(&context), Arc::clone(&self.metrics)));
+        for _ in 0..WRITERS {
+            tasks.spawn(work(
+                Arc::clone(&context),
+                Arc::clone(&self.statuses),
+                Arc::clone(&self.metrics),
+            ));
         }
-        // Workers have no end; one that has one panicked.
-        workers.join_next().await;
+        let events = Arc::clone(&context);
+        tasks.spawn(async move { events.events.publish_posted().await });
+        tasks.spawn(bypass::dial(
+            Arc::clone(&self.board),
+            Arc::clone(&context.dials),
+            Arc::clone(&self.statuses),
+        ));
+        // None of them has an end; one that has one panicked.
+        tasks.join_next().await;
         Err(Broken)
     }
 
-    async fn account(&self) -> Account {
-        loop {
-            match Account::ask(self.client.clone()).await {
-                Ok(account) => return account,
-                Err(error) => {
-                    warn!(error = %Chain(&error), "the API server does not say who this is");
-                }
-            }
-            sleep(RETRY).await;
+    /// What a leader does for the certificate authority; it needs to know of
+    /// no gateway.
+    fn keep_trust(&self, tasks: &mut JoinSet<()>) {
+        let keeper = Arc::clone(&self.keeper);
+        let bundles = TrustBundles {
+            client: self.client.clone(),
+            own_namespace: self.settings.own_namespace.clone(),
+            only: self.settings.namespace.clone(),
+            trust: self.keeper.trust(),
+            metrics: Arc::clone(&self.metrics),
+            events: Events::new(self.client.clone(), &self.settings.identity),
+            problems: Arc::clone(&self.bundle_problems),
+            board: Arc::clone(&self.board),
+            queue: Arc::clone(&self.statuses),
+        };
+        let webhook = CaBundle {
+            client: self.client.clone(),
+            name: self.settings.authority.webhook_configuration.clone(),
+            trust: self.keeper.trust(),
+        };
+        tasks.spawn(async move { keeper.lead().await });
+        tasks.spawn(async move { bundles.lead().await });
+        tasks.spawn(async move { webhook.lead().await });
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            client: self.client.clone(),
+            board: Arc::clone(&self.board),
+            statuses: Arc::clone(&self.statuses),
+            events: Events::new(self.client.clone(), &self.settings.identity),
+            clock: Arc::clone(&self.clock),
+            policies: NetworkPolicies::new(
+                self.client.clone(),
+                self.settings.namespace.as_deref(),
+                Arc::clone(&self.statuses),
+            ),
+            policy_notes: PolicyNotes::default(),
+            bundle_problems: Arc::clone(&self.bundle_problems),
+            dials: Arc::<Dials>::default(),
+            tally: Tally::new(Arc::clone(&self.metrics)),
         }
     }
 
-    fn context(&self, account: Account) -> Context {
-        Context {
-            client: self.client.clone(),
-            world: Arc::clone(&self.world),
-            // With the context, values of Secrets go when another one leads.
-            references: References::new(self.client.clone(), Arc::clone(&self.queue)),
-            queue: Arc::clone(&self.queue),
-            events: Events::new(self.client.clone(), &self.settings.identity),
-            clock: Arc::clone(&self.clock),
-            options: Options {
-                allow_loopback: false,
-                built_in_ca: true,
-                trust_domain: self.settings.trust_domain.clone(),
-            },
-            account,
+    /// Builds for ever, leader or not: any replica may be asked by a sidecar.
+    fn building(&self) -> impl Future<Output = ()> + Send + 'static {
+        let client = self.client.clone();
+        let (board, builds) = (Arc::clone(&self.board), Arc::clone(&self.builds));
+        let (statuses, metrics) = (Arc::clone(&self.statuses), Arc::clone(&self.metrics));
+        let options = Options {
+            allow_loopback: false,
+            built_in_ca: true,
+            trust_domain: self.settings.trust_domain.clone(),
+        };
+        let certificate_hosts = self.settings.certificate_hosts.clone();
+        async move {
+            let references =
+                References::new(client.clone(), Arc::clone(&board), Arc::clone(&builds));
+            let building = Arc::new(Building {
+                board,
+                references,
+                statuses,
+                options,
+                certificate_hosts,
+                account: account(&client).await,
+            });
+            let mut workers = JoinSet::new();
+            for _ in 0..BUILDERS {
+                let (building, builds) = (Arc::clone(&building), Arc::clone(&builds));
+                workers.spawn(build_all(building, builds, Arc::clone(&metrics)));
+            }
+            // Workers have no end; one that has one panicked.
+            workers.join_next().await;
         }
     }
 
     fn ask_for_everything(&self) {
-        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in world.gateways() {
-            self.queue.add(Request::Gateway(key), Duration::ZERO);
+        let (gateways, providers) = {
+            let world = self.board.world();
+            (world.gateways(), world.providers())
+        };
+        for key in gateways {
+            self.statuses.add(Request::Gateway(key), Duration::ZERO);
         }
-        for key in world.providers() {
-            self.queue.add(Request::Provider(key), Duration::ZERO);
+        for key in providers {
+            self.statuses.add(Request::Provider(key), Duration::ZERO);
         }
+    }
+}
+
+async fn account(client: &Client) -> Account {
+    loop {
+        match Account::ask(client.clone()).await {
+            Ok(account) => return account,
+            Err(error) => {
+                warn!(error = %Chain(&error), "the API server does not say who this is");
+            }
+        }
+        sleep(RETRY).await;
     }
 }
 
@@ -322,9 +537,19 @@ async fn ended(election: &mut Option<AbortOnDrop>) {
     }
 }
 
-async fn work(context: Arc<Context>, metrics: Arc<Metrics>) {
+async fn build_all(building: Arc<Building>, builds: Arc<Queue<Key>>, metrics: Arc<Metrics>) {
     loop {
-        let request = context.queue.next().await;
+        let key = builds.next().await.request;
+        metrics.built(build(&building, &key));
+        builds.end(&key, Ended::Done);
+        // A build does not wait for anything.
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn work(context: Arc<Context>, statuses: Arc<Queue>, metrics: Arc<Metrics>) {
+    loop {
+        let Taken { request, asked } = statuses.next().await;
         let started = Instant::now();
         let (result, ended) = match reconcile(&context, &request).await {
             Ok(result) => (result, Ended::Done),
@@ -337,7 +562,10 @@ async fn work(context: Arc<Context>, metrics: Arc<Metrics>) {
             }
         };
         metrics.reconciled(request.kind(), result, started.elapsed());
-        context.queue.end(&request, ended);
+        if result == ReconcileResult::Written {
+            metrics.status_lag(asked.elapsed());
+        }
+        statuses.end(&request, ended);
     }
 }
 
@@ -353,12 +581,16 @@ impl Drop for AbortOnDrop {
 // === impl Answers ===
 
 impl Health for Answers {
+    /// Its ports are open from the start; without an authority they cannot
+    /// show a certificate.
     fn is_ready(&self) -> bool {
-        *self.synced.borrow() == WATCHES
+        self.board.synced() && self.trust.borrow().is_some()
     }
 
     fn metrics(&self) -> String {
-        self.metrics.queue_depth(self.queue.depth());
+        let depth = self.builds.depth() + self.statuses.depth();
+        self.metrics.queue_depth(depth);
+        self.metrics.conditions_waiting(self.conditions.depth());
         self.metrics.render()
     }
 }

@@ -3,31 +3,35 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use sidegate_api::names::{INJECTION_ENABLED, INJECTION_LABEL};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::board::{Asked, Board, revision_of};
 use crate::chain::Chain;
 use crate::key::Key;
 use crate::metrics::{Metrics, Watch};
 use crate::queue::{Queue, Request};
-use crate::world::{PodFacts, SeenGateway, SeenProvider, World};
+use crate::world::{PodFacts, SeenGateway, SeenProvider, ServiceFacts};
 
 /// Pods change in crowds; their counts are written down once for all that
 /// happens within this time.
 const PODS_SETTLE: Duration = Duration::from_millis(500);
 const MIN_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the watches share.
 #[derive(Clone)]
@@ -35,11 +39,14 @@ pub(crate) struct Watching {
     pub(crate) client: Client,
     /// The one namespace that is watched; all when there is none.
     pub(crate) namespace: Option<String>,
-    pub(crate) world: Arc<Mutex<World>>,
-    pub(crate) queue: Arc<Queue>,
+    pub(crate) board: Arc<Board>,
+    /// Gateways to build, on every replica.
+    pub(crate) builds: Arc<Queue<Key>>,
+    /// Statuses to write, for whoever leads.
+    pub(crate) statuses: Arc<Queue>,
     pub(crate) metrics: Arc<Metrics>,
     /// How many watches have told everything that there is.
-    pub(crate) synced: Arc<watch::Sender<usize>>,
+    pub(crate) synced: Arc<AtomicUsize>,
 }
 
 /// A change of one object.
@@ -56,7 +63,7 @@ struct Listing {
 }
 
 /// How many watches there are.
-pub(crate) const WATCHES: usize = Watch::ALL.len();
+const WATCHES: usize = Watch::ALL.len();
 
 // === impl Watching ===
 
@@ -64,42 +71,49 @@ impl Watching {
     /// Starts all watches; they end with the set.
     pub(crate) fn start(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
+        let all = watcher::Config::default;
         let own = self.clone();
         let gateways: Api<SeenGateway> = self.api();
         tasks.spawn(self.clone().follow(
             gateways,
-            watcher::Config::default(),
+            all(),
             Watch::Gateways,
-            move |change| own.gateway(change),
+            move |change, revision| own.gateway(change, revision),
         ));
         let own = self.clone();
         let providers: Api<SeenProvider> = self.api();
-        tasks.spawn(self.clone().follow(
-            providers,
-            watcher::Config::default(),
-            Watch::Providers,
-            move |change| own.provider(change),
-        ));
+        tasks.spawn(
+            self.clone()
+                .follow(providers, all(), Watch::Providers, move |change, _| {
+                    own.provider(change);
+                }),
+        );
         let own = self.clone();
         let pods: Api<Pod> = self.api();
-        tasks.spawn(self.clone().follow(
-            pods,
-            watcher::Config::default(),
-            Watch::Pods,
-            move |change| own.pod(change),
-        ));
+        tasks.spawn(
+            self.clone()
+                .follow(pods, all(), Watch::Pods, move |change, _| own.pod(change)),
+        );
+        let own = self.clone();
+        let services: Api<Service> = self.api();
+        tasks.spawn(
+            self.clone()
+                .follow(services, all(), Watch::Services, move |change, _| {
+                    own.service(change);
+                }),
+        );
         let own = self.clone();
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
         let config = match &self.namespace {
-            Some(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
-            None => watcher::Config::default(),
+            Some(name) => all().fields(&format!("metadata.name={name}")),
+            None => all(),
         };
-        tasks.spawn(
-            self.clone()
-                .follow(namespaces, config, Watch::Namespaces, move |change| {
-                    own.namespace(change);
-                }),
-        );
+        tasks.spawn(self.clone().follow(
+            namespaces,
+            config,
+            Watch::Namespaces,
+            move |change, _| own.namespace(change),
+        ));
         tasks
     }
 
@@ -119,7 +133,7 @@ impl Watching {
         api: Api<K>,
         config: watcher::Config,
         name: Watch,
-        take: impl Fn(Change<K>) + Send,
+        take: impl Fn(Change<K>, Option<u64>) + Send,
     ) where
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
@@ -127,19 +141,38 @@ impl Watching {
         let mut listing = Listing::new();
         let mut retry = MIN_RETRY;
         let mut synced = false;
+        // Of a list, nothing counts as seen before all of it is.
+        let mut listed_revision = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     retry = MIN_RETRY;
                     self.metrics.watch_told(name);
                     let complete = matches!(event, Event::InitDone);
+                    let revision = match &event {
+                        Event::Init => {
+                            listed_revision = self.present_revision(name).await;
+                            None
+                        }
+                        Event::InitApply(object) => {
+                            listed_revision = listed_revision.max(revision_of(object));
+                            None
+                        }
+                        Event::InitDone => None,
+                        Event::Apply(object) | Event::Delete(object) => revision_of(object),
+                    };
                     for change in listing.changes(event) {
-                        take(change);
+                        take(change, revision);
+                    }
+                    if let (true, Watch::Gateways, Some(revision)) =
+                        (complete, name, listed_revision)
+                    {
+                        self.board.saw(revision);
                     }
                     if complete && !synced {
                         synced = true;
                         info!(watch = name.as_str(), "all objects are known");
-                        self.synced.send_modify(|count| *count += 1);
+                        self.one_is_synced();
                     }
                 }
                 Err(error) => {
@@ -152,15 +185,39 @@ impl Watching {
         }
     }
 
-    fn gateway(&self, change: Change<SeenGateway>) {
-        let touched = match change {
+    fn one_is_synced(&self) {
+        // The next request of another watch is ordered after this.
+        let before = self.synced.fetch_add(1, Ordering::SeqCst);
+        if before + 1 == WATCHES {
+            self.board.everything_is_known();
+        }
+    }
+
+    /// How far the cluster has got, asked before gateways are listed: what is
+    /// missing in the list was removed before that, and no event will tell.
+    async fn present_revision(&self, watch: Watch) -> Option<u64> {
+        if watch != Watch::Gateways {
+            return None;
+        }
+        let gateways: Api<SeenGateway> = self.api();
+        let params = ListParams::default().limit(1);
+        let list = gateways.list_metadata(&params);
+        match timeout(PATIENCE, list).await {
+            Ok(Ok(list)) => list.metadata.resource_version?.parse().ok(),
+            // The list itself will say why.
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    fn gateway(&self, change: Change<SeenGateway>, revision: Option<u64>) {
+        let asked = match change {
             Change::Set(mut gateway) => {
                 gateway.managed_fields_mut().clear();
-                self.world().set_gateway(gateway)
+                self.board.set_gateway(gateway, revision)
             }
-            Change::Remove(key) => self.world().remove_gateway(&key),
+            Change::Remove(key) => self.board.remove_gateway(&key, revision),
         };
-        self.ask(touched, Duration::ZERO);
+        self.ask(asked, Duration::ZERO);
     }
 
     fn provider(&self, change: Change<SeenProvider>) {
@@ -168,46 +225,58 @@ impl Watching {
             Change::Set(mut provider) => {
                 provider.managed_fields_mut().clear();
                 let key = Key::of(&provider);
-                if self.world().set_provider(provider) {
-                    self.queue.add(Request::Provider(key), Duration::ZERO);
+                if self.board.set_provider(provider) {
+                    self.statuses.add(Request::Provider(key), Duration::ZERO);
                 }
             }
-            Change::Remove(key) => self.world().remove_provider(&key),
+            Change::Remove(key) => self.board.remove_provider(&key),
         }
     }
 
     fn pod(&self, change: Change<Pod>) {
-        let touched = match change {
+        let asked = match change {
             Change::Set(pod) => {
                 let key = Key::of(&pod);
-                self.world().set_pod(&key, PodFacts::of(pod))
+                self.board.set_pod(&key, PodFacts::of(pod))
             }
-            Change::Remove(key) => self.world().remove_pod(&key),
+            Change::Remove(key) => self.board.remove_pod(&key),
         };
-        self.ask(touched, PODS_SETTLE);
+        self.ask(asked, PODS_SETTLE);
+    }
+
+    fn service(&self, change: Change<Service>) {
+        match change {
+            Change::Set(service) => {
+                let key = Key::of(&service);
+                self.board.set_service(&key, ServiceFacts::of(service));
+            }
+            Change::Remove(key) => self.board.remove_service(&key),
+        }
     }
 
     fn namespace(&self, change: Change<PartialObjectMeta<Namespace>>) {
-        match change {
+        let asked = match change {
             Change::Set(namespace) => {
                 let label = namespace.labels().get(INJECTION_LABEL);
                 let enabled = label.is_some_and(|value| value == INJECTION_ENABLED);
                 let name = Key::of(&namespace).name;
-                let touched = self.world().set_namespace(&name, enabled);
-                self.ask(touched, Duration::ZERO);
+                self.board.set_namespace(&name, enabled)
             }
-            Change::Remove(key) => self.world().remove_namespace(&key.name),
-        }
+            Change::Remove(key) => self.board.remove_namespace(&key.name),
+        };
+        self.ask(asked, Duration::ZERO);
     }
 
-    fn ask(&self, gateways: Vec<Key>, delay: Duration) {
-        for gateway in gateways {
-            self.queue.add(Request::Gateway(gateway), delay);
+    fn ask(&self, asked: Asked, delay: Duration) {
+        for gateway in asked.builds {
+            self.builds.add(gateway, Duration::ZERO);
         }
-    }
-
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        for gateway in asked.statuses {
+            self.statuses.add(Request::Gateway(gateway), delay);
+        }
+        for provider in asked.providers {
+            self.statuses.add(Request::Provider(provider), delay);
+        }
     }
 }
 

@@ -1,16 +1,19 @@
-//! What is known of the cluster, and which gateways a change is about.
+//! What is known of the cluster, and what a change is about.
 //!
-//! Pure: watches tell it what changed, and it answers with the gateways that
-//! have to be reconciled. Which pods a gateway matches is kept up to date, so
-//! that a change of one pod costs one look at the gateways of its namespace
-//! and nothing else.
+//! Pure: watches tell it what changed, and it answers with the gateways and
+//! pods that this is about. Which gateways select a pod is kept up to date both
+//! ways, so that a change costs a look at what it touches and nothing else.
 
 mod gateways;
+mod owners;
 mod pods;
+mod providers;
+mod selectors;
+mod services;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kube::Resource as _;
@@ -21,8 +24,14 @@ use sidegate_api::provider::LlmProvider;
 use crate::key::Key;
 
 use self::gateways::Entry;
+use self::pods::PodEntry;
+use self::providers::Users;
+use self::selectors::Selectors;
+
 pub(crate) use self::gateways::{View, Winner};
-pub(crate) use self::pods::{PodCounts, PodFacts};
+pub(crate) use self::owners::{Owner, ServerPorts};
+pub(crate) use self::pods::{PodCondition, PodConditionFacts, PodFacts, PodView};
+pub(crate) use self::services::ServiceFacts;
 
 /// A gateway as it was read. One that does not fit its type is kept as such,
 /// so that it stops nothing and can be told so.
@@ -35,6 +44,7 @@ pub(crate) type SeenProvider = DeserializeGuard<LlmProvider>;
 pub(crate) struct World {
     namespaces: HashMap<Arc<str>, Namespace>,
     providers: HashMap<Key, Arc<SeenProvider>>,
+    users: Users,
 }
 
 #[derive(Debug, Default)]
@@ -42,18 +52,49 @@ struct Namespace {
     /// Whether it has the label that allows injection.
     enabled: bool,
     gateways: BTreeMap<Arc<str>, Entry>,
-    pods: HashMap<Arc<str>, PodFacts>,
+    /// The gateways by what they select.
+    selectors: Selectors,
+    pods: HashMap<Arc<str>, PodEntry>,
+    services: BTreeMap<Arc<str>, ServiceFacts>,
+}
+
+/// What a change is about.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Touched {
+    /// Gateways whose status may be another one.
+    pub(crate) gateways: Vec<Key>,
+    /// Pods whose assignment may be another one.
+    pub(crate) pods: Vec<Key>,
+    /// Providers that have other users.
+    pub(crate) providers: Vec<Key>,
+    /// Whether the gateway that changed has to be built again.
+    pub(crate) build: bool,
+    /// Whether it is another object of the same name.
+    pub(crate) replaced: bool,
+}
+
+/// As [`Touched`], inside a namespace.
+#[derive(Debug, Default)]
+struct Names {
+    gateways: BTreeSet<Arc<str>>,
+    pods: BTreeSet<Arc<str>>,
 }
 
 // === impl World ===
 
 impl World {
     /// A gateway is there or changed.
-    pub(crate) fn set_gateway(&mut self, object: SeenGateway) -> Vec<Key> {
+    pub(crate) fn set_gateway(&mut self, object: SeenGateway) -> Touched {
         let key = Key::of(&object);
+        let providers = self.users.set(&key, Some(&object));
         let namespace = self.namespace(&key.namespace);
-        let touched = namespace.set_gateway(&key.name, Arc::new(object));
-        keys(&key.namespace, touched)
+        let (names, news) = namespace.set_gateway(&key.name, Arc::new(object));
+        Touched {
+            build: news.spec,
+            replaced: news.replaced,
+            providers,
+            ..names.in_namespace(&key.namespace)
+        }
     }
 
     /// What a gateway became by a write of ours. It is taken only in place of
@@ -72,44 +113,61 @@ impl World {
     }
 
     /// A gateway is gone.
-    pub(crate) fn remove_gateway(&mut self, key: &Key) -> Vec<Key> {
-        let touched = self
-            .namespaces
-            .get_mut(&key.namespace)
-            .map(|namespace| namespace.remove_gateway(&key.name));
-        keys(&key.namespace, touched.unwrap_or_default())
+    pub(crate) fn remove_gateway(&mut self, key: &Key) -> Touched {
+        Touched {
+            // What was built of it is to be forgotten.
+            build: true,
+            providers: self.users.set(key, None),
+            ..self.remove(key, |namespace| namespace.remove_gateway(&key.name))
+        }
     }
 
     /// A pod is there or changed.
-    pub(crate) fn set_pod(&mut self, key: &Key, pod: PodFacts) -> Vec<Key> {
+    pub(crate) fn set_pod(&mut self, key: &Key, pod: PodFacts) -> Touched {
         let namespace = self.namespace(&key.namespace);
-        let touched = namespace.set_pod(&key.name, pod);
-        keys(&key.namespace, touched)
+        let names = namespace.set_pod(&key.name, pod);
+        names.in_namespace(&key.namespace)
     }
 
     /// A pod is gone.
-    pub(crate) fn remove_pod(&mut self, key: &Key) -> Vec<Key> {
-        let touched = self
-            .namespaces
-            .get_mut(&key.namespace)
-            .map(|namespace| namespace.remove_pod(&key.name));
-        keys(&key.namespace, touched.unwrap_or_default())
+    pub(crate) fn remove_pod(&mut self, key: &Key) -> Touched {
+        self.remove(key, |namespace| namespace.remove_pod(&key.name))
     }
 
-    /// A namespace is there, with or without the label that allows injection.
+    /// The sidecar of a pod enforces something.
+    pub(crate) fn programmed_once(&mut self, key: &Key) {
+        let pods = self.namespaces.get_mut(&key.namespace);
+        if let Some(entry) = pods.and_then(|namespace| namespace.pods.get_mut(&key.name)) {
+            entry.facts.ever_programmed = true;
+        }
+    }
+
+    /// A Service is there or changed.
+    pub(crate) fn set_service(&mut self, key: &Key, service: ServiceFacts) -> Touched {
+        let namespace = self.namespace(&key.namespace);
+        let names = namespace.set_service(&key.name, service);
+        names.in_namespace(&key.namespace)
+    }
+
+    /// A Service is gone.
+    pub(crate) fn remove_service(&mut self, key: &Key) -> Touched {
+        self.remove(key, |namespace| namespace.remove_service(&key.name))
+    }
+
+    /// A namespace has the label that allows injection, or not. Returns the
+    /// gateways that this is about.
     pub(crate) fn set_namespace(&mut self, name: &Arc<str>, enabled: bool) -> Vec<Key> {
         let namespace = self.namespace(name);
-        if namespace.enabled == enabled {
-            return Vec::new();
-        }
+        let names = Names {
+            gateways: match namespace.enabled == enabled {
+                true => BTreeSet::new(),
+                false => namespace.gateways.keys().cloned().collect(),
+            },
+            pods: BTreeSet::new(),
+        };
         namespace.enabled = enabled;
-        let gateways = namespace.gateways.keys().cloned().collect();
-        keys(name, gateways)
-    }
-
-    /// A namespace is gone. What was in it went before.
-    pub(crate) fn remove_namespace(&mut self, name: &Arc<str>) {
-        self.namespaces.remove(name);
+        self.forget_empty(name);
+        names.in_namespace(name).gateways
     }
 
     /// A provider is there or changed; says whether that is news.
@@ -133,7 +191,13 @@ impl World {
         self.providers.remove(key);
     }
 
-    /// Everything about a gateway that its reconcile needs.
+    /// A gateway as it was read last.
+    pub(crate) fn gateway(&self, key: &Key) -> Option<Arc<SeenGateway>> {
+        let namespace = self.namespaces.get(&key.namespace)?;
+        Some(Arc::clone(&namespace.gateways.get(&key.name)?.object))
+    }
+
+    /// Everything about a gateway that its status needs.
     pub(crate) fn view(&self, key: &Key) -> Option<View> {
         self.namespaces.get(&key.namespace)?.view(&key.name)
     }
@@ -143,11 +207,22 @@ impl World {
         self.providers.get(key).cloned()
     }
 
+    /// The gateways that refer to a provider, in order.
+    pub(crate) fn users_of(&self, provider: &Key) -> impl Iterator<Item = &Key> {
+        self.users.of(provider)
+    }
+
+    /// A pod.
+    pub(crate) fn pod(&self, key: &Key) -> Option<&PodFacts> {
+        let namespace = self.namespaces.get(&key.namespace)?;
+        Some(&namespace.pods.get(&key.name)?.facts)
+    }
+
     /// The keys of all gateways.
     pub(crate) fn gateways(&self) -> Vec<Key> {
         self.namespaces
             .iter()
-            .flat_map(|(name, namespace)| keys(name, namespace.gateways.keys().cloned().collect()))
+            .flat_map(|(name, namespace)| keys(name, namespace.gateways.keys().cloned()))
             .collect()
     }
 
@@ -159,9 +234,41 @@ impl World {
     fn namespace(&mut self, name: &Arc<str>) -> &mut Namespace {
         self.namespaces.entry(Arc::clone(name)).or_default()
     }
+
+    fn remove(&mut self, key: &Key, how: impl FnOnce(&mut Namespace) -> Names) -> Touched {
+        let Some(namespace) = self.namespaces.get_mut(&key.namespace) else {
+            return Touched::default();
+        };
+        let names = how(namespace);
+        self.forget_empty(&key.namespace);
+        names.in_namespace(&key.namespace)
+    }
+
+    /// The watches tell the end of a namespace and of what was in it in any
+    /// order: whichever comes last forgets the namespace.
+    fn forget_empty(&mut self, name: &Arc<str>) {
+        let empty = self.namespaces.get(name).is_some_and(|it| {
+            !it.enabled && it.gateways.is_empty() && it.pods.is_empty() && it.services.is_empty()
+        });
+        if empty {
+            self.namespaces.remove(name);
+        }
+    }
 }
 
-fn keys(namespace: &Arc<str>, names: Vec<Arc<str>>) -> Vec<Key> {
+// === impl Names ===
+
+impl Names {
+    fn in_namespace(self, namespace: &Arc<str>) -> Touched {
+        Touched {
+            gateways: keys(namespace, self.gateways),
+            pods: keys(namespace, self.pods),
+            ..Touched::default()
+        }
+    }
+}
+
+fn keys(namespace: &Arc<str>, names: impl IntoIterator<Item = Arc<str>>) -> Vec<Key> {
     names
         .into_iter()
         .map(|name| Key {

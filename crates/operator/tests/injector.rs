@@ -13,17 +13,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sidegate_operator::injector::{Gateway, Injection, InjectorSettings, inject};
+use sidegate_operator::injector::{
+    Gateway, InjectError, Injection, InjectorSettings, inject, inject_identity, wants_identity,
+};
 
 #[path = "injector/apiserver.rs"]
 mod apiserver;
 
-/// A file: a pod and the gateway that selects it.
+/// A file: a pod and the gateway that selects it, if one does.
 #[derive(Debug)]
 struct Case {
     name: String,
-    gateway: Gateway,
+    gateway: Option<Gateway>,
     pod: Value,
+}
+
+// === impl Case ===
+
+impl Case {
+    /// What the pod, or what has become of it, gets.
+    fn inject(&self, pod: &Value) -> Result<Injection, InjectError> {
+        match &self.gateway {
+            Some(gateway) => inject(pod, gateway, &settings()),
+            None => {
+                assert!(wants_identity(pod), "{}", self.name);
+                inject_identity(pod, &settings())
+            }
+        }
+    }
 }
 
 fn folder() -> PathBuf {
@@ -33,10 +50,10 @@ fn folder() -> PathBuf {
 fn read(path: &Path) -> Case {
     let text = fs::read_to_string(path).expect("a text");
     let mut file: Value = serde_yaml::from_str(&text).expect("YAML");
-    let spec = serde_json::from_value(file["gateway"].take()).expect("a gateway");
+    let spec: Option<_> = serde_json::from_value(file["gateway"].take()).expect("a gateway");
     Case {
         name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
-        gateway: gateway(spec),
+        gateway: spec.map(gateway),
         pod: file["pod"].take(),
     }
 }
@@ -95,11 +112,11 @@ fn golden_files() {
     let _bound = settings_of_insta.bind_to_scope();
     for case in cases() {
         let name = &case.name;
-        let shown = match inject(&case.pod, &case.gateway, &settings()) {
+        let shown = match case.inject(&case.pod) {
             Ok(injection) => {
                 assert!(name.starts_with("good-"), "{name} was accepted");
                 let pod = apply(&case.pod, &injection);
-                let second = inject(&pod, &case.gateway, &settings()).expect("injected again");
+                let second = case.inject(&pod).expect("injected again");
                 assert_eq!(second.patch, [], "{name} is injected twice");
                 json!({ "pod": pod, "warnings": injection.warnings })
             }

@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 /// Each crate and what of ours it may depend on, from the lowest level up.
 /// ARCHITECTURE.md draws it. `proxy` and `operator` never know each other, and
 /// the crates that own their constructor arguments do not know `config`.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("sidegate-api", &[]),
     ("sidegate-policy", &[]),
     ("sidegate-mcp", &[]),
@@ -38,6 +38,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "sidegate-config",
             "sidegate-policy",
             "sidegate-telemetry",
+            "sidegate-tls",
         ],
     ),
     ("sidegate", BINARY),
@@ -47,6 +48,11 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         &["sidegate-api", "sidegate-config", "sidegate-telemetry"],
     ),
     ("sidegate-tests", &[]),
+    // Only tests: what runs in the pods of the test cluster, and the scenario.
+    (
+        "sidegate-e2e",
+        &["sidegate-dev", "sidegate-policy", "sidegate-testkit"],
+    ),
 ];
 
 const BINARY: &[&str] = &[

@@ -9,6 +9,7 @@ mod crds;
 mod deps;
 mod floors;
 mod generated;
+mod image;
 mod metrics_doc;
 mod operator;
 mod tidy;
@@ -39,6 +40,8 @@ enum Command {
     CliDoc(Generate),
     /// Write manifests/operator/operator.yaml as the operator prints it
     Operator(Generate),
+    /// Write a container image with a program that was built on this machine
+    Image(image::ImageArgs),
     /// Check which crates depend on which, and what the sidecar must not link
     Deps,
     /// Check that dependencies are free of published advisories
@@ -77,6 +80,7 @@ fn run(command: &Command) -> Result<Vec<String>> {
         Command::MetricsDoc(generate) => metrics_doc::run(&workspace, generate.check),
         Command::CliDoc(generate) => cli_doc::run(&workspace, generate.check),
         Command::Operator(generate) => operator::run(&workspace, generate.check),
+        Command::Image(args) => image::run(args),
         Command::Deps => deps::run(&workspace),
         Command::Floors => floors::run(&workspace),
         Command::Tidy => tidy::run(&workspace),

@@ -12,7 +12,10 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::error::{InjectError, Unguardable};
-use super::{Gateway, Injection, InjectorSettings, inject, strict_json};
+use super::pod::is_dns_label;
+use super::{
+    Gateway, Injection, InjectorSettings, inject, inject_identity, strict_json, wants_identity,
+};
 
 /// Longest request. The API server stores no object over 1.5 MiB, and sends the
 /// object once. A server reads no more than this, and one byte.
@@ -35,9 +38,44 @@ pub enum Lookup {
     NoGateway,
     /// This one does; of several, the oldest.
     Gateway(Gateway),
+    /// This one has the pod, or might: it cannot be read.
+    Unreadable {
+        /// Its name.
+        gateway: String,
+        /// What cannot be read.
+        problem: String,
+    },
     /// The gateways could not be read; the text says why, to people who may
     /// create pods.
     Unavailable(String),
+}
+
+/// How a review ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The pod needs nothing.
+    Untouched,
+    /// The pod has all that it needs already.
+    Present,
+    /// The pod gets a sidecar.
+    Injected,
+    /// The pod is refused for what it is.
+    Refused,
+    /// The pod is refused because its gateway cannot be known.
+    Unavailable,
+    /// The request is no review.
+    Unreadable,
+}
+
+/// The answer to a review.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The HTTP status that says the same.
+    pub status: u16,
+    /// An `AdmissionReview`.
+    pub body: Vec<u8>,
 }
 
 /// A request that was read.
@@ -64,7 +102,7 @@ pub fn review(
     body: &[u8],
     settings: &InjectorSettings,
     lookup: impl FnOnce(&BTreeMap<String, String>, &str) -> Lookup,
-) -> Vec<u8> {
+) -> Answer {
     match Review::read(body) {
         Ok(review) if review.needs_gateway() => {
             let gateway = lookup(review.labels(), review.namespace());
@@ -105,6 +143,10 @@ impl Review {
             return Err(refuse("the question is not about a v1 Pod"));
         }
         let namespace = text(&request, "namespace").ok_or_else(|| refuse("no namespace"))?;
+        // It becomes a part of a path at the API server.
+        if !is_dns_label(namespace) {
+            return Err(refuse("`namespace` is not the name of one"));
+        }
         let mut review = Self {
             namespace: namespace.to_owned(),
             labels: BTreeMap::new(),
@@ -144,22 +186,39 @@ impl Review {
 
     /// Answers it.
     #[must_use]
-    pub fn answer(&self, lookup: &Lookup, settings: &InjectorSettings) -> Vec<u8> {
-        let answer = match (&self.pod, lookup) {
-            (None, _) | (Some(_), Lookup::NoGateway) => allowed(&self.uid),
-            (Some(_), Lookup::Unavailable(reason)) => {
-                let message = format!("the McpGateways could not be read, try again: {reason}");
-                denied(&self.uid, 503, &message)
-            }
-            (Some(pod), Lookup::Gateway(gateway)) => match inject(pod, gateway, settings) {
-                Ok(injection) => injected(&self.uid, &injection),
+    pub fn answer(&self, lookup: &Lookup, settings: &InjectorSettings) -> Answer {
+        let uid = &self.uid;
+        let Some(pod) = &self.pod else {
+            return answer(Outcome::Untouched, &allowed(uid));
+        };
+        match lookup {
+            Lookup::NoGateway if wants_identity(pod) => match inject_identity(pod, settings) {
+                Ok(injection) => injected(uid, &injection),
                 Err(error) => {
-                    let message = format!("McpGateway {} selects this pod: {error}", gateway.name);
-                    denied(&self.uid, code(&error), &message)
+                    let denied = denied(uid, code(&error), &error.to_string());
+                    answer(Outcome::Refused, &denied)
                 }
             },
-        };
-        written(&answer)
+            Lookup::NoGateway => answer(Outcome::Untouched, &allowed(uid)),
+            Lookup::Gateway(gateway) => match inject(pod, gateway, settings) {
+                Ok(injection) => injected(uid, &injection),
+                Err(error) => {
+                    let message = format!("McpGateway {} selects this pod: {error}", gateway.name);
+                    answer(Outcome::Refused, &denied(uid, code(&error), &message))
+                }
+            },
+            Lookup::Unreadable { gateway, problem } => {
+                let message = format!(
+                    "McpGateway {gateway} may select this pod and cannot be read, so the pod would \
+                     have no guard: mend or delete the gateway ({problem})"
+                );
+                answer(Outcome::Unavailable, &denied(uid, 403, &message))
+            }
+            Lookup::Unavailable(reason) => {
+                let message = format!("the McpGateways could not be read, try again: {reason}");
+                answer(Outcome::Unavailable, &denied(uid, 503, &message))
+            }
+        }
     }
 }
 
@@ -174,16 +233,14 @@ impl Unreadable {
         }
     }
 
-    /// The HTTP status that says the same.
-    #[must_use]
-    pub fn code(&self) -> u16 {
-        self.code
-    }
-
     /// The answer: a refusal.
     #[must_use]
-    pub fn answer(&self) -> Vec<u8> {
-        written(&denied(&self.uid, self.code, &self.message))
+    pub fn answer(&self) -> Answer {
+        let refusal = denied(&self.uid, self.code, &self.message);
+        Answer {
+            status: self.code,
+            ..answer(Outcome::Unreadable, &refusal)
+        }
     }
 }
 
@@ -237,6 +294,7 @@ fn code(error: &InjectError) -> u16 {
             | Unguardable::StaticPod
             | Unguardable::SameUser(_),
         )
+        | InjectError::NoIdentity(_)
         | InjectError::NameTaken { .. }
         | InjectError::Altered { .. }
         | InjectError::PortTaken { .. }
@@ -255,7 +313,15 @@ fn denied(uid: &str, code: u16, message: &str) -> Value {
     json!({ "uid": uid, "allowed": false, "status": { "code": code, "message": message } })
 }
 
-fn injected(uid: &str, injection: &Injection) -> Value {
+fn injected(uid: &str, injection: &Injection) -> Answer {
+    let outcome = match injection.patch.is_empty() {
+        true => Outcome::Present,
+        false => Outcome::Injected,
+    };
+    answer(outcome, &with_patch(uid, injection))
+}
+
+fn with_patch(uid: &str, injection: &Injection) -> Value {
     let mut response = Map::new();
     response.insert("uid".to_owned(), uid.into());
     response.insert("allowed".to_owned(), true.into());
@@ -280,9 +346,13 @@ fn shortened(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
-fn written(response: &Value) -> Vec<u8> {
+fn answer(outcome: Outcome, response: &Value) -> Answer {
     let review = json!({ "apiVersion": API_VERSION, "kind": KIND, "response": response });
-    review.to_string().into_bytes()
+    Answer {
+        outcome,
+        status: 200,
+        body: review.to_string().into_bytes(),
+    }
 }
 
 #[cfg(test)]

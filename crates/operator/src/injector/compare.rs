@@ -7,8 +7,9 @@
 use std::path::{Component, Path};
 
 use serde_json::Value;
+use sidegate_config::probes::PROBES_VARIABLE;
 
-use super::names::{BINARY, PROBES_VARIABLE, RUN_DIR, VARIABLE_PREFIX};
+use super::names::{BINARY, RUN_DIR, VARIABLE_PREFIX};
 use super::pod::{Object, text};
 
 /// Members of a container that the API server, or a tool that sizes pods, may
@@ -110,20 +111,22 @@ fn mounts(made: &Value, found: &Value) -> Result<(), String> {
         }
     }
     let others = found.iter().filter(|it| !made.contains(it));
+    let ours: Vec<_> = made.iter().filter_map(|it| text(it, "mountPath")).collect();
     match others
         .filter_map(|it| text(it, "mountPath"))
-        .find(|it| hides_ours(it))
+        .find(|it| hides(&ours, it))
     {
         Some(path) => Err(format!("it has a mount at {path}")),
         None => Ok(()),
     }
 }
 
-fn hides_ours(mount: &str) -> bool {
+fn hides(ours: &[&str], mount: &str) -> bool {
     let mount = Path::new(mount);
     let climbs = mount.components().any(|it| it == Component::ParentDir);
     let overlaps = |ours: &str| mount.starts_with(ours) || Path::new(ours).starts_with(mount);
-    climbs || overlaps(RUN_DIR) || overlaps(BINARY)
+    let fixed = [RUN_DIR, BINARY];
+    climbs || fixed.iter().chain(ours).any(|it| overlaps(it))
 }
 
 fn security_context(made: &Value, found: &Value) -> Result<(), String> {

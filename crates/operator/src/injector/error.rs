@@ -1,5 +1,7 @@
-use super::names::{HOLD, SIDECAR};
-use super::{InvalidOverride, InvalidProbes};
+use sidegate_config::probes::InvalidProbes;
+
+use super::InvalidOverride;
+use super::names::SIDECAR;
 
 /// Why a pod cannot get a sidecar. The text says what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +28,9 @@ pub enum InjectError {
     /// A sidecar cannot guard this kind of pod.
     #[error("{0}")]
     Unguardable(Unguardable),
+    /// A pod of this kind cannot have an identity of its own.
+    #[error("the pod cannot get an identity: {}", .0.without_identity())]
+    NoIdentity(Unguardable),
     /// A container or volume has the name of one of ours and is not ours.
     #[error(
         "the pod has a {kind} `{name}`, which is a name of the sidecar's: give it another name"
@@ -39,7 +44,7 @@ pub enum InjectError {
     /// The pod has its sidecar already, but not as it should be.
     #[error(
         "the pod's `{container}` is not as the injector makes it ({difference}): leave the \
-         containers `{SIDECAR}` and `{HOLD}` and the volumes `sidegate-…` out of the pod, they \
+         containers `{SIDECAR}` and `sidegate-…` and the volumes `sidegate-…` out of the pod, they \
          are added; other webhooks must not change them"
     )]
     Altered {
@@ -98,4 +103,17 @@ pub enum Unguardable {
          `runAsUser`"
     )]
     SameUser(u32),
+}
+
+// === impl Unguardable ===
+
+impl Unguardable {
+    fn without_identity(self) -> &'static str {
+        match self {
+            Self::HostNetwork => "with `hostNetwork: true` its ports are those of the node",
+            Self::Windows => "the sidecar runs on Linux only, and this pod is for Windows",
+            Self::StaticPod => "a static pod cannot have a sidecar",
+            Self::SameUser(_) => "it runs containers as the sidecar's own user",
+        }
+    }
 }

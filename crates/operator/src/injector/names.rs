@@ -7,6 +7,10 @@ use sidegate_api::GROUP;
 pub const SIDECAR: &str = "sidegate";
 /// The container that holds the ports while the sidecar restarts.
 pub const HOLD: &str = "sidegate-hold";
+/// The container that keeps a certificate for a pod without a gateway.
+pub const IDENTITY: &str = "sidegate-identity";
+/// Every container that is ours.
+pub(super) const CONTAINERS: [&str; 3] = [SIDECAR, HOLD, IDENTITY];
 /// The program in the image, for hooks that run it beside the entry point.
 pub const BINARY: &str = "/sidegate";
 
@@ -18,7 +22,9 @@ pub(super) const TRUST_VOLUME: &str = "sidegate-trust";
 pub(super) const STATE_VOLUME: &str = "sidegate-state";
 /// Volume in memory with the socket over which ports are handed.
 pub(super) const HOLD_VOLUME: &str = "sidegate-hold";
-/// Every volume that is ours.
+/// Volume in memory with certificate, key and CA, for the whole pod.
+pub(super) const IDENTITY_VOLUME: &str = "sidegate-identity";
+/// Every volume that a sidecar has.
 pub(super) const VOLUMES: [&str; 4] = [TOKEN_VOLUME, TRUST_VOLUME, STATE_VOLUME, HOLD_VOLUME];
 /// Those that no other container may mount: they hold what makes the sidecar
 /// the sidecar. The trust bundle is public.
@@ -37,11 +43,12 @@ pub(super) const HOLD_DIR: &str = "/run/sidegate/hold";
 /// The socket over which the sidecar gets its listening sockets.
 pub const HOLD_SOCKET: &str = "/run/sidegate/hold/hold.sock";
 
+/// The directory with `tls.crt`, `tls.key` and `ca.crt`, in every container of
+/// a pod that asks for them.
+pub const IDENTITY_DIR: &str = "/var/run/sidegate/identity";
+
 /// Variables of the sidecar begin with this.
 pub(super) const VARIABLE_PREFIX: &str = "SIDEGATE_";
-/// Variable with the probes that the sidecar runs for other containers: the
-/// JSON text of [`RewrittenProbes`](super::RewrittenProbes).
-pub const PROBES_VARIABLE: &str = "SIDEGATE_PROBES";
 /// Variables with facts about the pod, and where Kubernetes has them.
 pub(super) const POD_VARIABLES: [(&str, &str); 4] = [
     ("SIDEGATE_POD_NAME", "metadata.name"),

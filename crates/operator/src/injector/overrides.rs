@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sidegate_api::duration::DurationText;
+use sidegate_api::names::{IDENTITY_ANNOTATION, IDENTITY_FILES};
 
 use super::names::{
     CPU_ANNOTATION, DRAIN_TIME_ANNOTATION, INJECTED_ANNOTATION, LOG_LEVEL_ANNOTATION,
@@ -28,6 +29,15 @@ pub(super) struct Overrides {
     drain_seconds: Option<u64>,
 }
 
+/// What wears a sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wearer {
+    /// A pod that a gateway selects.
+    Guarded,
+    /// A pod without one, which wants an identity.
+    Caller,
+}
+
 /// An annotation that is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the pod's annotation `{name}` {problem}")]
@@ -42,6 +52,7 @@ impl Overrides {
     pub(super) fn read(
         annotations: &BTreeMap<&str, &str>,
         grace_seconds: u64,
+        wearer: Wearer,
     ) -> Result<Self, InvalidOverride> {
         let mut overrides = Self::default();
         for (name, value) in annotations
@@ -49,7 +60,7 @@ impl Overrides {
             .filter(|(name, _)| is_own_annotation(name))
         {
             overrides
-                .set(name, value, grace_seconds)
+                .set(name, value, grace_seconds, wearer)
                 .map_err(|problem| InvalidOverride {
                     name: shown(name),
                     problem,
@@ -58,14 +69,24 @@ impl Overrides {
         Ok(overrides)
     }
 
-    fn set(&mut self, name: &str, value: &str, grace_seconds: u64) -> Result<(), String> {
+    fn set(
+        &mut self,
+        name: &str,
+        value: &str,
+        grace_seconds: u64,
+        wearer: Wearer,
+    ) -> Result<(), String> {
         match name {
             CPU_ANNOTATION => self.cpu = Some(parsed(value)?),
             MEMORY_ANNOTATION => self.memory = Some(parsed(value)?),
             LOG_LEVEL_ANNOTATION => self.log_level = Some(parsed(value)?),
+            DRAIN_TIME_ANNOTATION if wearer == Wearer::Caller => {
+                return Err("is for pods that an McpGateway selects: leave it out".to_owned());
+            }
             DRAIN_TIME_ANNOTATION => self.drain_seconds = Some(drain(value, grace_seconds)?),
             // Ours: it is written anew.
             INJECTED_ANNOTATION => {}
+            IDENTITY_ANNOTATION => identity(value, wearer)?,
             _ => {
                 return Err(format!(
                     "is not known: a pod can set {CPU_ANNOTATION}, {MEMORY_ANNOTATION}, \
@@ -108,6 +129,18 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(value: &str) -> Result<T
         .map_err(|wanted| format!("is `{}`: it {wanted}", shown(value)))
 }
 
+/// A sidecar that guards a server has an identity of its own.
+fn identity(value: &str, wearer: Wearer) -> Result<(), String> {
+    match wearer {
+        Wearer::Guarded => Err("is for pods that no McpGateway selects: leave it out".to_owned()),
+        Wearer::Caller if value == IDENTITY_FILES => Ok(()),
+        Wearer::Caller => Err(format!(
+            "is `{}`: it must be {IDENTITY_FILES}",
+            shown(value)
+        )),
+    }
+}
+
 /// Whole seconds that fit into the grace period.
 fn drain(value: &str, grace_seconds: u64) -> Result<u64, String> {
     let time = value
@@ -141,7 +174,7 @@ mod tests {
 
     fn read(pairs: &[(&'static str, &'static str)], grace: u64) -> Result<Overrides, String> {
         let annotations = pairs.iter().copied().collect();
-        Overrides::read(&annotations, grace).map_err(|it| it.to_string())
+        Overrides::read(&annotations, grace, Wearer::Guarded).map_err(|it| it.to_string())
     }
 
     fn settings() -> InjectorSettings {
@@ -185,7 +218,7 @@ mod tests {
         for name in [
             "sidegate.dev/image",
             "sidegate.dev/CPU",
-            "sidegate.dev/identity",
+            "sidegate.dev/identities",
             "sidegate.dev/",
         ] {
             let error = read(&[(name, "evil")], 30).unwrap_err();
@@ -201,6 +234,26 @@ mod tests {
             .is_ok()
         );
         assert!(read(&[("sidegate.dev/injected", "anything")], 30).is_ok());
+    }
+
+    #[test]
+    fn an_identity_is_for_pods_without_a_gateway() {
+        let asks = |wearer, name, value| {
+            let annotations = BTreeMap::from([(name, value)]);
+            Overrides::read(&annotations, 30, wearer).map_err(|it| it.to_string())
+        };
+        let identity = "sidegate.dev/identity";
+        assert!(asks(Wearer::Caller, identity, "Files").is_ok());
+        assert!(asks(Wearer::Caller, "sidegate.dev/memory", "64Mi").is_ok());
+        for (wearer, name, value, cure) in [
+            (Wearer::Guarded, identity, "Files", "leave it out"),
+            (Wearer::Caller, identity, "files", "must be Files"),
+            (Wearer::Caller, DRAIN_TIME_ANNOTATION, "5s", "leave it out"),
+            (Wearer::Caller, "sidegate.dev/image", "evil", "is not known"),
+        ] {
+            let error = asks(wearer, name, value).unwrap_err();
+            assert!(error.contains(cure), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::error::{InjectError, Unguardable};
-use super::names::{HOLD, INJECTED_ANNOTATION, MIRROR_ANNOTATION, PRIVATE_VOLUMES, SIDECAR};
+use super::names::{CONTAINERS, INJECTED_ANNOTATION, MIRROR_ANNOTATION, PRIVATE_VOLUMES};
 use super::patch::Pointer;
 
 const MAX_CONTAINERS: usize = 128;
@@ -18,6 +18,10 @@ const MAX_ENTRIES: usize = 4096;
 /// What an injection adds to a list at most: two variables and all of `bindEnv`
 /// of 16 servers. A pod at a bound stays acceptable when it is seen again.
 const ROOM: usize = 2 + 16 * 16;
+
+const MAX_LABEL_BYTES: usize = 63;
+const DNS_LABEL: &str =
+    "a name of lowercase letters, digits and `-`, 63 at most, without `-` at its ends";
 
 /// Grace period of a pod that names none.
 const DEFAULT_GRACE_SECONDS: u64 = 30;
@@ -93,15 +97,8 @@ impl<'a> Pod<'a> {
 
     /// Refuses pods that no sidecar could guard.
     pub(super) fn refuse_unguardable(&self, sidecar_user: u32) -> Result<(), InjectError> {
-        let refuse = |reason| Err(InjectError::Unguardable(reason));
-        if self.is_true("hostNetwork") {
-            return refuse(Unguardable::HostNetwork);
-        }
-        if self.is_windows() {
-            return refuse(Unguardable::Windows);
-        }
-        if self.annotations.contains_key(MIRROR_ANNOTATION) {
-            return refuse(Unguardable::StaticPod);
+        if let Some(kind) = self.kind_without_sidecars() {
+            return Err(InjectError::Unguardable(kind));
         }
         let users = self
             .others()
@@ -111,13 +108,28 @@ impl<'a> Pod<'a> {
             .filter_map(run_as_user)
             .any(|it| it == u64::from(sidecar_user))
         {
-            return refuse(Unguardable::SameUser(sidecar_user));
+            return Err(InjectError::Unguardable(Unguardable::SameUser(
+                sidecar_user,
+            )));
         }
         self.refuse_foreign_mounts()
     }
 
+    /// Why the pod is of a kind that cannot have a sidecar of any sort.
+    pub(super) fn kind_without_sidecars(&self) -> Option<Unguardable> {
+        if self.is_true("hostNetwork") {
+            Some(Unguardable::HostNetwork)
+        } else if self.is_windows() {
+            Some(Unguardable::Windows)
+        } else if self.annotations.contains_key(MIRROR_ANNOTATION) {
+            Some(Unguardable::StaticPod)
+        } else {
+            None
+        }
+    }
+
     /// A mount of a volume that is still to come would be good once it has.
-    fn refuse_foreign_mounts(&self) -> Result<(), InjectError> {
+    pub(super) fn refuse_foreign_mounts(&self) -> Result<(), InjectError> {
         for container in self.others() {
             let foreign = container
                 .items("volumeMounts")
@@ -153,7 +165,7 @@ impl<'a> Pod<'a> {
 
     /// Every container but ours.
     pub(super) fn others(&self) -> impl Iterator<Item = &Container<'a>> {
-        self.all().filter(|it| ![SIDECAR, HOLD].contains(&it.name))
+        self.all().filter(|it| !CONTAINERS.contains(&it.name))
     }
 
     /// The containers that run as long as the pod does, without ours.
@@ -228,6 +240,15 @@ pub(super) fn text<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
 pub(super) fn port_number(value: &Value) -> Option<u16> {
     let number = value.as_u64().and_then(|it| u16::try_from(it).ok());
     number.filter(|it| *it != 0)
+}
+
+/// The form of names of namespaces and containers.
+pub(super) fn is_dns_label(name: &str) -> bool {
+    let inner = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
+    name.len() <= MAX_LABEL_BYTES
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 fn run_as_user(object: &Object) -> Option<u64> {
@@ -311,6 +332,11 @@ fn read_containers<'a>(
     let items = named_items(spec, at, key, MAX_CONTAINERS + room)?;
     for (index, (name, object, _)) in items.enumerate() {
         let place = at.key(key).index(index);
+        // The API server asks for it, too, but after the injection: the name
+        // becomes a segment of the path at which the sidecar is probed.
+        if !is_dns_label(name) {
+            return Err(malformed(&place.key("name"), DNS_LABEL));
+        }
         for entries in ["ports", "env", "envFrom", "volumeMounts"] {
             list(object, &place, entries, MAX_ENTRIES + room)?;
         }

@@ -76,7 +76,15 @@ pub struct AdmissionPolicy {
     pub excluded_namespaces: Vec<String>,
 }
 
-/// The policy and its binding, for any image.
+/// The system's namespaces and the operator's own, which are never guarded.
+#[must_use]
+pub fn excluded_namespaces() -> Vec<String> {
+    let excluded = SYSTEM_NAMESPACES.into_iter().chain([NAMESPACE]);
+    excluded.map(str::to_owned).collect()
+}
+
+/// The policy and its binding, for any image: one that were named here and in
+/// the operator's arguments would refuse every pod while the two differ.
 #[must_use]
 pub fn manifests() -> Vec<Value> {
     AdmissionPolicy::default().manifests()
@@ -86,10 +94,9 @@ pub fn manifests() -> Vec<Value> {
 
 impl Default for AdmissionPolicy {
     fn default() -> Self {
-        let excluded = SYSTEM_NAMESPACES.into_iter().chain([NAMESPACE]);
         Self {
             image: None,
-            excluded_namespaces: excluded.map(str::to_owned).collect(),
+            excluded_namespaces: excluded_namespaces(),
         }
     }
 }

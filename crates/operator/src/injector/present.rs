@@ -2,14 +2,14 @@
 //! after other webhooks, or because somebody copied a running pod.
 
 use serde_json::Value;
+use sidegate_config::probes::{PROBES_VARIABLE, RewrittenProbes};
 
 use super::compare;
 use super::error::InjectError;
-use super::names::{HOLD, INJECTED_ANNOTATION, PROBES_VARIABLE, SIDECAR, VOLUMES};
+use super::names::{HOLD, IDENTITY, INJECTED_ANNOTATION, SIDECAR, VOLUMES};
 use super::patch::{Patch, Pointer};
 use super::pod::{Container, ContainerKind, Pod, text};
 use super::ports::GatewayPorts;
-use super::probes::RewrittenProbes;
 use super::render::{Rendered, escaped, unescaped};
 
 #[derive(Debug)]
@@ -27,6 +27,9 @@ impl Present {
     /// is refused.
     pub(super) fn find(pod: &Pod<'_>, ports: &GatewayPorts) -> Result<Option<Self>, InjectError> {
         let named = |name| pod.all().find(|it| it.name == name);
+        if named(IDENTITY).is_some() {
+            return Err(taken("container", IDENTITY));
+        }
         let (sidecar, hold) = (named(SIDECAR), named(HOLD));
         let injected = pod.annotations.contains_key(INJECTED_ANNOTATION);
         for container in [sidecar, hold].into_iter().flatten() {
@@ -84,18 +87,7 @@ impl Present {
         probes: &RewrittenProbes,
         patch: &mut Patch,
     ) -> Result<(), InjectError> {
-        for made in rendered.containers.iter().filter_map(Value::as_object) {
-            let name = text(made, "name").unwrap_or_default();
-            let found = pod.all().find(|it| it.name == name);
-            let found = found.ok_or_else(|| altered(name, "it is missing".to_owned()))?;
-            compare::container(made, found.object).map_err(|it| altered(name, it))?;
-        }
-        for made in &rendered.volumes {
-            let name = made.get("name").and_then(Value::as_str).unwrap_or_default();
-            let found = pod.volume(name);
-            let found = found.ok_or_else(|| altered(name, "it is missing".to_owned()))?;
-            compare::volume(made, found).map_err(|it| altered(name, it))?;
-        }
+        verify(pod, rendered)?;
         if *probes != self.probes {
             let text = escaped(&probes.to_json()?);
             patch.replace(self.place.clone(), text.into());
@@ -104,7 +96,24 @@ impl Present {
     }
 }
 
-fn taken(kind: &'static str, name: &str) -> InjectError {
+/// Checks that all that was made is there, as it was made.
+pub(super) fn verify(pod: &Pod<'_>, rendered: &Rendered) -> Result<(), InjectError> {
+    for made in rendered.containers.iter().filter_map(Value::as_object) {
+        let name = text(made, "name").unwrap_or_default();
+        let found = pod.all().find(|it| it.name == name);
+        let found = found.ok_or_else(|| altered(name, "it is missing".to_owned()))?;
+        compare::container(made, found.object).map_err(|it| altered(name, it))?;
+    }
+    for made in &rendered.volumes {
+        let name = made.get("name").and_then(Value::as_str).unwrap_or_default();
+        let found = pod.volume(name);
+        let found = found.ok_or_else(|| altered(name, "it is missing".to_owned()))?;
+        compare::volume(made, found).map_err(|it| altered(name, it))?;
+    }
+    Ok(())
+}
+
+pub(super) fn taken(kind: &'static str, name: &str) -> InjectError {
     InjectError::NameTaken {
         kind,
         name: name.to_owned(),

@@ -3,16 +3,17 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use sidegate_api::names::{HEALTH_PORT, TOKEN_AUDIENCE};
+use sidegate_config::probes::{InvalidProbes, PROBES_VARIABLE, RewrittenProbes};
 
 use super::names::{
-    BINARY, HOLD, HOLD_DIR, HOLD_SOCKET, HOLD_VOLUME, POD_VARIABLES, PROBES_VARIABLE, SIDECAR,
-    STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_VOLUME, TRUST_DIR, TRUST_VOLUME,
+    BINARY, HOLD, HOLD_DIR, HOLD_SOCKET, HOLD_VOLUME, IDENTITY, IDENTITY_DIR, IDENTITY_VOLUME,
+    POD_VARIABLES, SIDECAR, STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_VOLUME, TRUST_DIR,
+    TRUST_VOLUME,
 };
 use super::overrides::Overrides;
 use super::patch::{Patch, Pointer};
 use super::pod::Pod;
 use super::ports::GatewayPorts;
-use super::probes::{InvalidProbes, RewrittenProbes};
 use super::{InjectorSettings, LogLevel, SidecarResources};
 
 /// Bytes of the hash in the annotation.
@@ -20,6 +21,8 @@ const HASH_BYTES: usize = 8;
 /// Key, certificate, bundle and the last good snapshot.
 const STATE_SIZE: &str = "16Mi";
 const HOLD_SIZE: &str = "1Mi";
+/// Two generations of three small files.
+const IDENTITY_SIZE: &str = "1Mi";
 
 #[derive(Debug)]
 pub(super) struct Rendered {
@@ -53,9 +56,7 @@ impl Rendered {
             "restartPolicy": "Always",
             "args": arguments(settings, log_level, holds),
             "env": variables(probes)?,
-            "ports": [
-                { "name": "sidegate-health", "containerPort": HEALTH_PORT, "protocol": "TCP" }
-            ],
+            "ports": [health_port()],
             "startupProbe": ready_probe(1, 600),
             "readinessProbe": ready_probe(5, 2),
             "lifecycle": { "preStop": { "exec": { "command": drain_command(drain_seconds) } } },
@@ -68,6 +69,44 @@ impl Rendered {
             containers: hold.into_iter().chain([sidecar]).collect(),
             volumes,
         })
+    }
+
+    /// For a pod without a gateway that wants an identity.
+    pub(super) fn identity(settings: &InjectorSettings, overrides: &Overrides) -> Self {
+        let arguments = [
+            "identity",
+            "--control-plane",
+            &settings.control_plane,
+            "--files",
+            IDENTITY_DIR,
+            "--log-level",
+            overrides.log_level(settings).as_str(),
+        ];
+        let keeper = json!({
+            "name": IDENTITY,
+            "image": settings.image,
+            "imagePullPolicy": settings.image_pull_policy.as_str(),
+            "restartPolicy": "Always",
+            "args": arguments,
+            "ports": [health_port()],
+            // Nothing of the pod starts before there are files.
+            "startupProbe": ready_probe(1, 600),
+            "resources": resources(overrides.resources(settings)),
+            "securityContext": security_context(settings.user_id),
+            "volumeMounts": [
+                { "name": TOKEN_VOLUME, "mountPath": TOKEN_DIR, "readOnly": true },
+                { "name": TRUST_VOLUME, "mountPath": TRUST_DIR, "readOnly": true },
+                { "name": IDENTITY_VOLUME, "mountPath": IDENTITY_DIR },
+            ],
+        });
+        Self {
+            containers: vec![keeper],
+            volumes: vec![
+                token_volume(settings),
+                trust_volume(settings),
+                memory_volume(IDENTITY_VOLUME, IDENTITY_SIZE),
+            ],
+        }
     }
 
     pub(super) fn add_to(&self, pod: &Pod<'_>, patch: &mut Patch) {
@@ -126,6 +165,10 @@ fn hold(settings: &InjectorSettings, ports: &GatewayPorts) -> Value {
         "securityContext": security_context(settings.user_id),
         "volumeMounts": [{ "name": HOLD_VOLUME, "mountPath": HOLD_DIR }],
     })
+}
+
+fn health_port() -> Value {
+    json!({ "name": "sidegate-health", "containerPort": HEALTH_PORT, "protocol": "TCP" })
 }
 
 fn variables(probes: &RewrittenProbes) -> Result<Vec<Value>, InvalidProbes> {

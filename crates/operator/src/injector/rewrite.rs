@@ -6,14 +6,14 @@
 
 use serde_json::{Value, json};
 use sidegate_api::names::HEALTH_PORT;
+use sidegate_config::probes::{
+    Check, HttpHeader, InvalidProbes, RewrittenProbe, RewrittenProbes, Scheme, Target,
+};
 
 use super::error::InjectError;
 use super::patch::{Patch, Pointer};
 use super::pod::{Container, Object, Pod, port_number, text};
 use super::ports::GatewayPorts;
-use super::probes::{
-    Check, HttpHeader, InvalidProbes, RewrittenProbe, RewrittenProbes, Scheme, Target,
-};
 
 const PROBES: [(&str, Check); 3] = [
     ("livenessProbe", Check::Livez),

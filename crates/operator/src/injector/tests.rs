@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use sidegate_config::probes::{Check, PROBES_VARIABLE, RewrittenProbes, Target};
 
 use super::*;
 
@@ -323,12 +324,75 @@ fn private_volumes_are_mounted_by_the_sidecar_alone() {
 }
 
 #[test]
+fn an_identity_is_altered_by_nobody_and_reaches_containers_that_come_later() {
+    let injection = inject_identity(&caller(), &settings()).unwrap();
+    let pod = apply(&caller(), &injection);
+    assert_eq!(pod["spec"]["initContainers"][0]["name"], IDENTITY);
+    let mut grown = pod.clone();
+    let late = json!({ "name": "late", "image": "x" });
+    grown["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(late);
+    let again = inject_identity(&grown, &settings()).unwrap();
+    let grown = apply(&grown, &again);
+    let mount = json!({ "name": IDENTITY, "mountPath": IDENTITY_DIR, "readOnly": true });
+    for container in [
+        "/spec/initContainers/1",
+        "/spec/containers/0",
+        "/spec/containers/2",
+    ] {
+        let mounts = grown.pointer(&format!("{container}/volumeMounts"));
+        let mounts = mounts.and_then(Value::as_array).unwrap();
+        assert!(mounts.contains(&mount), "{container}");
+    }
+    assert_eq!(inject_identity(&grown, &settings()).unwrap().patch, []);
+
+    let alterations: [fn(&mut Value); 4] = [
+        |pod| init(pod, IDENTITY)["image"] = json!("evil"),
+        |pod| init(pod, IDENTITY)["args"][4] = json!("/tmp"),
+        |pod| {
+            let mount = json!({ "name": "cache", "mountPath": "/var/run" });
+            let mounts = init(pod, IDENTITY)["volumeMounts"].as_array_mut().unwrap();
+            mounts.push(mount);
+        },
+        |pod| pod["spec"]["volumes"][3]["emptyDir"]["medium"] = json!(""),
+    ];
+    for alter in alterations {
+        let mut pod = pod.clone();
+        alter(&mut pod);
+        let refusal = inject_identity(&pod, &settings()).unwrap_err().to_string();
+        assert!(
+            refusal.contains("is not as the injector makes it"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_server_has_no_second_sidecar() {
+    let mut pod = rich_pod();
+    init(&mut pod, "logs")["name"] = json!(IDENTITY);
+    assert!(refusal(&pod).contains("`sidegate-identity`"));
+}
+
+#[test]
 fn odd_forms_are_refused_with_their_place() {
     for (place, value, wanted) in [
         ("/spec/containers", json!([]), "/spec/containers"),
         ("/spec/containers", json!({}), "/spec/containers"),
         ("/spec/containers/0", json!("x"), "/spec/containers/0"),
         ("/spec/containers/1/name", json!(7), "/spec/containers/1"),
+        (
+            "/spec/containers/1/name",
+            json!("/"),
+            "/spec/containers/1/name",
+        ),
+        (
+            "/spec/initContainers/1/name",
+            json!("a/../b"),
+            "/spec/initContainers/1/name",
+        ),
         ("/spec/initContainers", json!("x"), "/spec/initContainers"),
         ("/spec/volumes/0", json!({}), "/spec/volumes/0"),
         (
@@ -352,6 +416,31 @@ fn odd_forms_are_refused_with_their_place() {
             refusal.contains(&format!("`{wanted}`")),
             "{place}: {refusal}"
         );
+    }
+}
+
+#[test]
+fn container_names_are_dns_labels_on_both_sides() {
+    let named = |name: &str| {
+        let mut pod = rich_pod();
+        pod["spec"]["containers"][1]["name"] = json!(name);
+        inject(&pod, &same_port(), &settings()).is_ok()
+    };
+    for name in ["a", "0", "a-b", &"a".repeat(63)] {
+        assert!(named(name), "{name}");
+    }
+    for name in [
+        "A",
+        "a.b",
+        "a/b",
+        "a_b",
+        "-a",
+        "a-",
+        "ä",
+        " ",
+        &"a".repeat(64),
+    ] {
+        assert!(!named(name), "{name}");
     }
 }
 
@@ -425,7 +514,14 @@ fn json_values() -> impl Strategy<Value = Value> {
             "sidegate-hold",
             "sidegate-state",
             "Always",
-            "mcp"
+            "mcp",
+            "app",
+            "/",
+            "a/livez",
+            "/app-health/app/livez",
+            "/app-health/",
+            "8080",
+            "$(X)",
         ])
         .prop_map(Value::from),
     ];
@@ -440,6 +536,15 @@ fn json_values() -> impl Strategy<Value = Value> {
                 "ports",
                 "httpGet",
                 "port",
+                "path",
+                "value",
+                "initContainers",
+                "restartPolicy",
+                "livenessProbe",
+                "tcpSocket",
+                "lifecycle",
+                "annotations",
+                "volumes",
                 "env",
             ])
             .prop_map(str::to_owned),
@@ -480,6 +585,13 @@ fn damage(mut pod: Value, damages: Vec<(prop::sample::Index, Value)>) -> Value {
     pod
 }
 
+/// The same pod, as one that no gateway selects.
+fn caller() -> Value {
+    let mut pod = rich_pod();
+    pod["metadata"]["annotations"]["sidegate.dev/identity"] = json!("Files");
+    pod
+}
+
 fn gateways() -> impl Strategy<Value = Gateway> {
     let exposures = prop::sample::select(vec![
         json!({ "exposure": "SamePort", "bindEnv": ["BIND", "HOST"] }),
@@ -495,8 +607,17 @@ fn gateways() -> impl Strategy<Value = Gateway> {
     })
 }
 
+/// More than usual; `PROPTEST_CASES` asks for more still.
+fn many_cases() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig {
+        cases: usual.cases.max(1000),
+        ..usual
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(many_cases())]
 
     #[test]
     fn odd_pods_are_answered_and_what_is_injected_stays_so(
@@ -515,7 +636,23 @@ proptest! {
     }
 
     #[test]
+    fn odd_callers_are_answered_and_what_is_injected_stays_so(
+        damages in prop::collection::vec((any::<prop::sample::Index>(), json_values()), 0..4),
+        twice in any::<bool>(),
+    ) {
+        let first = inject_identity(&caller(), &settings()).unwrap();
+        let base = if twice { apply(&caller(), &first) } else { caller() };
+        let pod = damage(base, damages);
+        if let Ok(injection) = inject_identity(&pod, &settings()) {
+            let patched = apply(&pod, &injection);
+            let second = inject_identity(&patched, &settings());
+            prop_assert_eq!(second.map(|it| it.patch), Ok(Vec::new()));
+        }
+    }
+
+    #[test]
     fn any_json_is_answered(value in json_values()) {
         let _ = inject(&value, &same_port(), &settings());
+        let _ = inject_identity(&value, &settings());
     }
 }

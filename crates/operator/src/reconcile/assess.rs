@@ -3,11 +3,12 @@
 
 use kube::core::error_boundary::InvalidObject;
 use sidegate_api::names::reason;
-use sidegate_config::{Cause, Violation, build, validate};
+use sidegate_config::sidecar_config::SidecarConfig;
+use sidegate_config::{Cause, Options, Violation, build, validate};
 
-use super::Context;
 use super::dereference::{Dereferenced, Missing};
 use crate::key::Key;
+use crate::permission::Account;
 use crate::references::RefKind;
 
 /// Most problems that one condition lists.
@@ -15,7 +16,7 @@ const MAX_LISTED: usize = 10;
 
 /// What was found about a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     /// Whether it contradicts nothing, or why it cannot be accepted.
     pub(super) accepted: Result<(), Problem>,
     /// Whether everything that it refers to is good; none when nobody looked.
@@ -40,29 +41,51 @@ pub(super) struct Problem {
     pub(super) message: String,
 }
 
+// === impl Findings ===
+
+#[cfg(test)]
+impl Findings {
+    /// What a test says that is about something else.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            accepted: Ok(()),
+            resolved: None,
+            built: None,
+        }
+    }
+}
+
 /// Validates a gateway and builds its configuration.
-pub(super) fn assess(context: &Context, key: &Key, dereferenced: &Dereferenced) -> Findings {
+pub(super) fn assess(
+    key: &Key,
+    dereferenced: &Dereferenced,
+    options: &Options,
+    account: &Account,
+) -> (Findings, Option<SidecarConfig>) {
     let Dereferenced { documents, missing } = dereferenced;
-    let grant = |missing: &Missing| context.account.grant(&missing.reference);
-    match validate(documents, Some(&key.to_string()), &context.options) {
+    let grant = |missing: &Missing| account.grant(&missing.reference);
+    match validate(documents, Some(&key.to_string()), options) {
         Ok(valid) => {
             let config = build(valid);
-            Findings {
+            let built = Built {
+                version: config.version.clone(),
+                warnings: config.warnings.clone(),
+            };
+            let findings = Findings {
                 accepted: Ok(()),
                 resolved: Some(Ok(())),
-                built: Some(Built {
-                    version: config.version,
-                    warnings: config.warnings,
-                }),
-            }
+                built: Some(built),
+            };
+            (findings, Some(config))
         }
         Err(violations) => {
             let violations: Vec<_> = violations.into_iter().collect();
-            Findings {
+            let findings = Findings {
                 accepted: accepted(&violations),
                 resolved: Some(resolved(&violations, missing, grant)),
                 built: None,
-            }
+            };
+            (findings, None)
         }
     }
 }

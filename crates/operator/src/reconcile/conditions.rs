@@ -1,6 +1,7 @@
 //! Conditions: made without a time, which only a change of status sets.
 
 use k8s_openapi::jiff::Timestamp;
+use sidegate_api::names::{condition, reason};
 use sidegate_api::status::{Condition, ConditionStatus};
 
 use super::assess::Problem;
@@ -8,10 +9,12 @@ use crate::events::Notice;
 
 /// What the API server takes, in characters.
 const MAX_MESSAGE: usize = 32_768;
+/// The reason of an event about pods without a sidecar.
+const POD_NOT_INJECTED: &str = "PodNotInjected";
 
 /// A condition that holds.
 pub(super) fn holds(condition_type: &str, reason: &str, message: impl Into<String>) -> Condition {
-    condition(
+    made(
         condition_type,
         ConditionStatus::True,
         reason,
@@ -22,12 +25,12 @@ pub(super) fn holds(condition_type: &str, reason: &str, message: impl Into<Strin
 /// A condition that does not hold.
 pub(super) fn fails(condition_type: &str, problem: Problem) -> Condition {
     let Problem { reason, message } = problem;
-    condition(condition_type, ConditionStatus::False, reason, message)
+    made(condition_type, ConditionStatus::False, reason, message)
 }
 
 /// A condition that nobody can say anything about.
 pub(super) fn unknown(condition_type: &str, reason: &str, message: &str) -> Condition {
-    condition(
+    made(
         condition_type,
         ConditionStatus::Unknown,
         reason,
@@ -35,12 +38,7 @@ pub(super) fn unknown(condition_type: &str, reason: &str, message: &str) -> Cond
     )
 }
 
-fn condition(
-    condition_type: &str,
-    status: ConditionStatus,
-    reason: &str,
-    message: String,
-) -> Condition {
+fn made(condition_type: &str, status: ConditionStatus, reason: &str, message: String) -> Condition {
     let message = match message.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => message.get(..end).unwrap_or_default().to_owned(),
         None => message,
@@ -75,30 +73,71 @@ pub(super) fn complete(
     }
 }
 
-/// What a person should know of a change: a condition of `types` began or
-/// ceased to hold, or says something else. Of one that holds from the start,
-/// only the first type is news.
-pub(super) fn notices(types: &[&str], current: &[Condition], wanted: &[Condition]) -> Vec<Notice> {
+/// What a person should know of a change: a condition that is told began or
+/// ceased to hold, or says something else. What holds from the start is news of
+/// acceptance only.
+pub(super) fn notices(current: &[Condition], wanted: &[Condition]) -> Vec<Notice> {
     wanted
         .iter()
-        .filter(|condition| types.contains(&condition.condition_type.as_str()))
-        .filter(|condition| match find(current, &condition.condition_type) {
-            Some(before) => {
-                before.status != condition.status
-                    || before.reason != condition.reason
-                    || before.message != condition.message
-            }
-            None => {
-                condition.status != ConditionStatus::True
-                    || types.first() == Some(&condition.condition_type.as_str())
-            }
-        })
-        .map(|condition| Notice {
-            warning: condition.status == ConditionStatus::False,
-            reason: condition.reason.clone(),
-            note: condition.message.clone(),
+        .filter_map(|now| {
+            let before = find(current, &now.condition_type);
+            let (warning, reason) = match now.condition_type.as_str() {
+                condition::ACCEPTED => told_always(before, now, true)?,
+                condition::RESOLVED_REFS => told_always(before, now, false)?,
+                condition::PROGRAMMED => told_of_pods(before, now)?,
+                condition::BYPASS_POSSIBLE => told_of_bypass(before, now)?,
+                _ => return None,
+            };
+            Some(Notice {
+                warning,
+                reason: reason.to_owned(),
+                note: now.message.clone(),
+            })
         })
         .collect()
+}
+
+/// Whether it is a warning, and the reason of the event.
+type Told<'a> = (bool, &'a str);
+
+fn told_always<'a>(
+    before: Option<&Condition>,
+    now: &'a Condition,
+    from_the_start: bool,
+) -> Option<Told<'a>> {
+    let holds = now.status == ConditionStatus::True;
+    let news = match before {
+        Some(before) => !says_the_same(before, now),
+        None => !holds || from_the_start,
+    };
+    let warning = now.status == ConditionStatus::False;
+    news.then_some((warning, now.reason.as_str()))
+}
+
+/// What pods do changes often, and the numbers are in the status: told is that
+/// all enforce it, and what somebody has to look at.
+fn told_of_pods<'a>(before: Option<&Condition>, now: &'a Condition) -> Option<Told<'a>> {
+    let other_reason = before.is_none_or(|before| before.reason != now.reason);
+    match now.reason.as_str() {
+        reason::PROGRAMMED if other_reason => Some((false, reason::PROGRAMMED)),
+        reason::PODS_NOT_INJECTED if other_reason => Some((true, POD_NOT_INJECTED)),
+        reason::DATA_PLANE_REJECTED | reason::SIDECAR_OUTDATED
+            if before.is_none_or(|before| !says_the_same(before, now)) =>
+        {
+            Some((true, now.reason.as_str()))
+        }
+        _ => None,
+    }
+}
+
+fn told_of_bypass<'a>(before: Option<&Condition>, now: &'a Condition) -> Option<Told<'a>> {
+    let holds = now.status == ConditionStatus::True;
+    let news = holds && before.is_none_or(|before| !says_the_same(before, now));
+    news.then_some((true, condition::BYPASS_POSSIBLE))
+}
+
+fn says_the_same(before: &Condition, now: &Condition) -> bool {
+    before.status == now.status && before.reason == now.reason && before.message == now.message
 }
 
 fn find<'a>(conditions: &'a [Condition], condition_type: &str) -> Option<&'a Condition> {
@@ -135,24 +174,73 @@ mod tests {
         assert_eq!(third.last_transition_time, "1970-01-01T00:01:00Z");
     }
 
+    fn told(current: &[Condition], wanted: &Condition) -> Vec<String> {
+        notices(current, std::slice::from_ref(wanted))
+            .into_iter()
+            .map(|notice| format!("{}{}", if notice.warning { "!" } else { "" }, notice.reason))
+            .collect()
+    }
+
     #[test]
     fn a_notice_tells_news_only() {
-        let types = ["Accepted"];
         let bad = failing("a");
-        let first = notices(&types, &[], std::slice::from_ref(&bad));
-        assert_eq!(first.len(), 1);
-        assert!(first[0].warning);
+        assert_eq!(told(&[], &bad), ["!Invalid"]);
         let known = [bad.clone()];
-        assert_eq!(notices(&types, &known, std::slice::from_ref(&bad)), []);
-        assert_eq!(notices(&types, &known, &[failing("b")]).len(), 1);
-        let good = notices(&types, &known, &[holds("Accepted", "Accepted", "good")]);
-        assert!(!good[0].warning);
-        assert_eq!(notices(&["Ready"], &[], &known), []);
-        let first = holds("Accepted", "Accepted", "good");
-        let first = [first, holds("ResolvedRefs", "ResolvedRefs", "good")];
-        let told = notices(&["Accepted", "ResolvedRefs"], &[], &first);
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].reason, "Accepted");
+        assert_eq!(told(&known, &bad), [""; 0]);
+        assert_eq!(told(&known, &failing("b")), ["!Invalid"]);
+        let good = holds("Accepted", "Accepted", "good");
+        assert_eq!(told(&known, &good), ["Accepted"]);
+        assert_eq!(told(&[], &good), ["Accepted"]);
+        let resolved = holds("ResolvedRefs", "ResolvedRefs", "good");
+        assert_eq!(told(&[], &resolved), [""; 0]);
+        let ready = fails("Ready", problem("Pending", "waiting"));
+        assert_eq!(told(&[], &ready), [""; 0]);
+    }
+
+    fn problem(reason: &'static str, message: &str) -> Problem {
+        Problem {
+            reason,
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn of_pods_only_what_matters_is_told() {
+        let programmed = |reason, message| match reason {
+            "Programmed" => holds("Programmed", reason, message),
+            reason => fails("Programmed", problem(reason, message)),
+        };
+        let pending = programmed("Pending", "waiting for 3 of 3 pods");
+        assert_eq!(told(&[], &pending), [""; 0]);
+        let partial = programmed("PartiallyProgrammed", "waiting for 2 of 3 pods");
+        assert_eq!(told(std::slice::from_ref(&pending), &partial), [""; 0]);
+        let all = programmed("Programmed", "3 pods");
+        assert_eq!(told(std::slice::from_ref(&partial), &all), ["Programmed"]);
+        let more = programmed("Programmed", "4 pods");
+        assert_eq!(told(std::slice::from_ref(&all), &more), [""; 0]);
+        let rejected = programmed("DataPlaneRejected", "pod a");
+        assert_eq!(
+            told(std::slice::from_ref(&all), &rejected),
+            ["!DataPlaneRejected"]
+        );
+        let other = programmed("DataPlaneRejected", "pod b");
+        assert_eq!(
+            told(std::slice::from_ref(&rejected), &other),
+            ["!DataPlaneRejected"]
+        );
+        let bare = programmed("PodsNotInjected", "1 of 2 pods");
+        assert_eq!(told(&[], &bare), ["!PodNotInjected"]);
+        let barer = programmed("PodsNotInjected", "2 of 3 pods");
+        assert_eq!(told(&[bare], &barer), [""; 0]);
+    }
+
+    #[test]
+    fn a_bypass_is_told_and_not_that_nobody_knows() {
+        let found = |message: &str| holds("BypassPossible", "ListenerFound", message);
+        assert_eq!(told(&[], &found("a")), ["!BypassPossible"]);
+        assert_eq!(told(&[found("a")], &found("a")), [""; 0]);
+        let nobody_knows = unknown("BypassPossible", "Unknown", "who knows");
+        assert_eq!(told(&[found("a")], &nobody_knows), [""; 0]);
     }
 
     #[test]

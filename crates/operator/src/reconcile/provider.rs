@@ -3,21 +3,30 @@
 
 use kube::Resource as _;
 use sidegate_api::names::{condition, reason};
-use sidegate_api::status::LlmProviderStatus;
+use sidegate_api::status::{LlmProviderStatus, UsedBy};
 
+use super::ReconcileError;
 use super::assess::Problem;
 use super::conditions::{fails, unknown};
 use super::update_status::{read_provider_status, update_status};
-use super::{Context, ReconcileError};
+use super::write::Context;
 use crate::key::Key;
 use crate::metrics::ReconcileResult;
+
+/// Most users that a status names.
+const MAX_USERS: usize = 100;
 
 pub(super) async fn reconcile(
     context: &Context,
     key: &Key,
 ) -> Result<ReconcileResult, ReconcileError> {
-    let Some(object) = context.world().provider(key) else {
-        return Ok(ReconcileResult::Gone);
+    let (object, users) = {
+        let world = context.board.world();
+        let Some(object) = world.provider(key) else {
+            return Ok(ReconcileResult::Gone);
+        };
+        let users: Vec<_> = world.users_of(key).take(MAX_USERS).map(used_by).collect();
+        (object, users)
     };
     let (problem, current) = match &object.0 {
         Ok(provider) => (unserved(), provider.status.clone().unwrap_or_default()),
@@ -32,9 +41,9 @@ pub(super) async fn reconcile(
             (problem, read_provider_status(context, key).await?)
         }
     };
-    let wanted = status(problem, object.meta().generation);
+    let wanted = status(problem, object.meta().generation, users);
     let reference = object.object_ref(&());
-    let remember = |written| context.world().provider_written(&object, written);
+    let remember = |written| context.board.world().provider_written(&object, written);
     update_status(
         context,
         object.as_ref(),
@@ -53,7 +62,14 @@ fn unserved() -> Problem {
     }
 }
 
-fn status(problem: Problem, generation: Option<i64>) -> LlmProviderStatus {
+fn used_by(gateway: &Key) -> UsedBy {
+    UsedBy {
+        namespace: gateway.namespace.to_string(),
+        name: gateway.name.to_string(),
+    }
+}
+
+fn status(problem: Problem, generation: Option<i64>, used_by: Vec<UsedBy>) -> LlmProviderStatus {
     LlmProviderStatus {
         observed_generation: generation,
         conditions: vec![
@@ -65,6 +81,6 @@ fn status(problem: Problem, generation: Option<i64>) -> LlmProviderStatus {
             ),
             fails(condition::READY, problem),
         ],
-        used_by: Vec::new(),
+        used_by,
     }
 }

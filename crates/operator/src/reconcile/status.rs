@@ -1,51 +1,80 @@
 //! What the status of a gateway says, as a function of what is known.
 
-use sidegate_api::names::{INJECTION_ENABLED, INJECTION_LABEL, condition, reason};
-use sidegate_api::status::{Condition, ConditionStatus, DataPlane, FailingPod, McpGatewayStatus};
+mod bypass;
+mod pods;
+#[cfg(test)]
+mod tests;
 
+use sidegate_api::names::{INJECTION_ENABLED, INJECTION_LABEL, condition, reason};
+use sidegate_api::status::{Condition, ConditionStatus, DataPlane, McpGatewayStatus};
+
+use self::bypass::Bypass;
+use self::pods::Pods;
 use super::assess::{Built, Findings, Problem};
 use super::conditions::{fails, holds, unknown};
+use crate::bypass::Answered;
 use crate::key::Key;
-use crate::world::{PodCounts, View, Winner};
+use crate::world::{View, Winner};
+
+/// Everything that a status is made of.
+pub(super) struct Known<'a> {
+    pub(super) key: &'a Key,
+    pub(super) view: &'a View,
+    /// What was found about `generation`.
+    pub(super) findings: &'a Findings,
+    pub(super) generation: Option<i64>,
+    /// Whether the gateway, or what it refers to, changed since.
+    pub(super) unbuilt: bool,
+    /// Server ports that answered from outside, by the uid of the pod.
+    pub(super) answered: &'a Answered,
+    /// What else a person should know.
+    pub(super) notes: Vec<String>,
+}
 
 /// The status that a gateway should have, without times.
-pub(super) fn gateway(
-    key: &Key,
-    view: &View,
-    findings: Findings,
-    generation: Option<i64>,
-) -> McpGatewayStatus {
-    let Findings {
-        accepted,
-        resolved,
-        built,
-    } = findings;
-    let accepted = accepted_condition(accepted, view.winner.as_ref(), built.as_ref());
-    let resolved = resolved_condition(resolved);
-    let programmed = programmed(&accepted, &resolved, &view.pods);
-    let ready = ready(key, view, &accepted, &resolved, &programmed);
-    let conditions = vec![accepted, resolved, programmed, ready];
+pub(super) fn gateway(known: &Known<'_>) -> McpGatewayStatus {
+    let Known { view, findings, .. } = known;
+    let built = findings.built.as_ref();
+    let pods = Pods::of(view, built.map(|built| built.version.as_str()));
+    let bypass = Bypass::of(view, known.answered);
+    let accepted = accepted_condition(known);
+    let resolved = resolved_condition(findings.resolved.as_ref());
+    let programmed = match not_yet(known, &accepted, &resolved) {
+        Some(message) => fails(
+            condition::PROGRAMMED,
+            Problem {
+                reason: reason::PENDING,
+                message,
+            },
+        ),
+        None => pods.programmed(),
+    };
+    let ready = ready(known, &pods, &bypass, [&accepted, &resolved, &programmed]);
+    let conditions = [accepted, resolved, programmed, ready];
     McpGatewayStatus {
-        observed_generation: generation,
-        conditions,
-        data_plane: Some(data_plane(&view.pods, built)),
-        failing: failing(view),
+        observed_generation: known.generation,
+        conditions: conditions.into_iter().chain(bypass.condition()).collect(),
+        data_plane: Some(data_plane(&pods, built, &bypass)),
+        failing: pods.failing(),
     }
 }
 
-fn accepted_condition(
-    accepted: Result<(), Problem>,
-    winner: Option<&Winner>,
-    built: Option<&Built>,
-) -> Condition {
-    match (accepted, winner) {
-        (Err(problem), _) => fails(condition::ACCEPTED, problem),
+fn accepted_condition(known: &Known<'_>) -> Condition {
+    match (&known.findings.accepted, &known.view.winner) {
+        (Err(problem), _) => fails(condition::ACCEPTED, problem.clone()),
         (Ok(()), Some(winner)) => fails(condition::ACCEPTED, conflicted(winner)),
         (Ok(()), None) => {
+            let built = known.findings.built.as_ref();
             let warnings = built.map(|built| built.warnings.as_slice());
-            let message = match warnings {
-                None | Some([]) => "it is valid".to_owned(),
-                Some(warnings) => format!("it is valid; note: {}", warnings.join("; ")),
+            let notes: Vec<_> = warnings
+                .into_iter()
+                .flatten()
+                .chain(&known.notes)
+                .map(String::as_str)
+                .collect();
+            let message = match notes.as_slice() {
+                [] => "it is valid".to_owned(),
+                notes => format!("it is valid; note: {}", notes.join("; ")),
             };
             holds(condition::ACCEPTED, reason::ACCEPTED, message)
         }
@@ -68,14 +97,14 @@ fn conflicted(winner: &Winner) -> Problem {
     }
 }
 
-fn resolved_condition(resolved: Option<Result<(), Problem>>) -> Condition {
+fn resolved_condition(resolved: Option<&Result<(), Problem>>) -> Condition {
     match resolved {
         Some(Ok(())) => holds(
             condition::RESOLVED_REFS,
             reason::RESOLVED_REFS,
             "everything that it refers to can be used",
         ),
-        Some(Err(problem)) => fails(condition::RESOLVED_REFS, problem),
+        Some(Err(problem)) => fails(condition::RESOLVED_REFS, problem.clone()),
         None => unknown(
             condition::RESOLVED_REFS,
             reason::PENDING,
@@ -84,240 +113,91 @@ fn resolved_condition(resolved: Option<Result<(), Problem>>) -> Condition {
     }
 }
 
-/// No sidecar can confirm a configuration yet, so it never holds.
-fn programmed(accepted: &Condition, resolved: &Condition, pods: &PodCounts) -> Condition {
-    let PodCounts {
-        matched, injected, ..
-    } = *pods;
-    let (reason, message) = if accepted.status != ConditionStatus::True
-        || resolved.status != ConditionStatus::True
-    {
-        let message = "there is nothing to enforce before it is accepted and its references are \
-                       resolved";
-        (reason::PENDING, message.to_owned())
-    } else if matched == 0 {
-        let message = "the selector matches no pod";
-        (reason::NO_MATCHING_PODS, message.to_owned())
-    } else if injected < matched {
-        let message = format!("{} of {matched} pods have no sidecar", matched - injected);
-        (reason::PODS_NOT_INJECTED, message)
-    } else {
-        let message = "no sidecar has confirmed this configuration; this version of the operator \
-                       cannot send it to them yet";
-        (reason::PENDING, message.to_owned())
-    };
-    fails(condition::PROGRAMMED, Problem { reason, message })
+/// Why no pod can have confirmed it yet.
+fn not_yet(known: &Known<'_>, accepted: &Condition, resolved: &Condition) -> Option<String> {
+    let good = |condition: &Condition| condition.status == ConditionStatus::True;
+    if known.unbuilt {
+        // What pods confirmed may not be this any more.
+        return Some("a change of it, or of what it refers to, is still being read".to_owned());
+    }
+    if good(accepted) && good(resolved) {
+        return None;
+    }
+    let message = "there is nothing new to enforce before it is accepted and its references are \
+                   resolved; what sidecars enforce already stays";
+    Some(message.to_owned())
 }
 
-/// It holds when every ready pod enforces this configuration; what is missing
-/// is told in the order in which a person would mend it.
+/// It holds when every ready pod enforces this configuration, and nothing gets
+/// past it; what is missing is told in the order in which a person would mend
+/// it.
 fn ready(
-    key: &Key,
-    view: &View,
-    accepted: &Condition,
-    resolved: &Condition,
-    programmed: &Condition,
+    known: &Known<'_>,
+    pods: &Pods<'_>,
+    bypass: &Bypass<'_>,
+    [accepted, resolved, programmed]: [&Condition; 3],
 ) -> Condition {
     let because = |condition: &Condition| Condition {
         condition_type: condition::READY.to_owned(),
         status: ConditionStatus::False,
         ..condition.clone()
     };
+    let not = |reason, message| fails(condition::READY, Problem { reason, message });
     for needed in [accepted, resolved] {
         if needed.status != ConditionStatus::True {
             return because(needed);
         }
     }
-    if !view.namespace_enabled {
-        let namespace = &key.namespace;
+    if !known.view.namespace_enabled {
+        let namespace = &known.key.namespace;
         let message = format!(
             "pods of namespace {namespace} get no sidecars: allow it with `kubectl label \
              namespace {namespace} {INJECTION_LABEL}={INJECTION_ENABLED} --overwrite`"
         );
-        let reason = reason::NAMESPACE_NOT_ENABLED;
-        return fails(condition::READY, Problem { reason, message });
+        return not(reason::NAMESPACE_NOT_ENABLED, message);
     }
-    if view.pods.ready == 0 {
-        let message = match view.pods.matched {
-            0 => "the selector matches no pod".to_owned(),
-            matched => format!("none of {matched} pods is ready"),
-        };
-        let reason = reason::NO_READY_PODS;
-        return fails(condition::READY, Problem { reason, message });
+    if known.unbuilt {
+        return because(programmed);
     }
-    because(programmed)
+    match (pods.ready, pods.matched) {
+        (0, 0) => {
+            let message = "the selector matches no pod".to_owned();
+            return not(reason::NO_READY_PODS, message);
+        }
+        (0, matched) => {
+            let message = format!("none of {matched} pods is ready");
+            return not(reason::NO_READY_PODS, message);
+        }
+        _ => {}
+    }
+    if let Some(pod) = pods.ready_without_sidecar() {
+        let message = format!("pod {pod} is ready and has no sidecar: restart it to get one");
+        return not(reason::PODS_NOT_INJECTED, message);
+    }
+    if !pods.every_ready_pod_enforces() {
+        return because(programmed);
+    }
+    if let Some(Problem { reason, message }) = bypass.problem()
+        && !accepts_bypass(known.view)
+    {
+        return not(reason, message);
+    }
+    let message = format!("{} ready pods enforce this configuration", pods.ready);
+    holds(condition::READY, reason::READY, message)
 }
 
-fn data_plane(pods: &PodCounts, built: Option<Built>) -> DataPlane {
-    let PodCounts {
-        matched, injected, ..
-    } = *pods;
+fn accepts_bypass(view: &View) -> bool {
+    let gateway = view.object.0.as_ref();
+    gateway.is_ok_and(|gateway| gateway.spec.accept_bypass)
+}
+
+fn data_plane(pods: &Pods<'_>, built: Option<&Built>, bypass: &Bypass<'_>) -> DataPlane {
     DataPlane {
-        matched,
-        injected,
-        programmed: 0,
-        summary: format!("0/{matched}"),
-        config_version: built.map(|built| built.version),
-        other_listeners: Vec::new(),
-    }
-}
-
-fn failing(view: &View) -> Vec<FailingPod> {
-    view.without_sidecar
-        .iter()
-        .map(|pod| FailingPod {
-            pod: pod.to_string(),
-            reason: reason::PODS_NOT_INJECTED.to_owned(),
-            message: "it has no sidecar".to_owned(),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use serde_json::json;
-
-    use super::*;
-
-    fn view(matched: u32, injected: u32, ready: u32) -> View {
-        let object = json!({
-            "metadata": {"name": "a", "namespace": "crm"},
-            "spec": {"selector": {"matchLabels": {"app": "a"}}},
-        });
-        View {
-            object: Arc::new(serde_json::from_value(object).expect("a gateway")),
-            namespace_enabled: true,
-            pods: PodCounts {
-                matched,
-                injected,
-                ready,
-            },
-            without_sidecar: (injected..matched)
-                .map(|index| format!("p{index}").into())
-                .collect(),
-            winner: None,
-        }
-    }
-
-    fn good() -> Findings {
-        Findings {
-            accepted: Ok(()),
-            resolved: Some(Ok(())),
-            built: Some(Built {
-                version: "0123".to_owned(),
-                warnings: Vec::new(),
-            }),
-        }
-    }
-
-    fn problem(reason: &'static str) -> Problem {
-        Problem {
-            reason,
-            message: "bad".to_owned(),
-        }
-    }
-
-    /// `Type=Status/Reason` of every condition.
-    fn words(view: &View, findings: Findings) -> Vec<String> {
-        let status = gateway(&Key::new("crm", "a"), view, findings, Some(3));
-        assert_eq!(status.observed_generation, Some(3));
-        status
-            .conditions
-            .iter()
-            .map(|it| format!("{}={:?}/{}", it.condition_type, it.status, it.reason))
-            .collect()
-    }
-
-    #[test]
-    fn nothing_is_said_to_be_enforced_while_no_sidecar_can_confirm() {
-        assert_eq!(
-            words(&view(3, 3, 3), good()),
-            [
-                "Accepted=True/Accepted",
-                "ResolvedRefs=True/ResolvedRefs",
-                "Programmed=False/Pending",
-                "Ready=False/Pending",
-            ]
-        );
-    }
-
-    #[test]
-    fn the_first_thing_to_mend_makes_it_not_ready() {
-        let ready = |view: &View, findings| words(view, findings).pop().expect("Ready");
-        assert_eq!(ready(&view(0, 0, 0), good()), "Ready=False/NoReadyPods");
-        assert_eq!(ready(&view(2, 2, 0), good()), "Ready=False/NoReadyPods");
-        assert_eq!(ready(&view(2, 1, 1), good()), "Ready=False/PodsNotInjected");
-        let mut closed = view(0, 0, 0);
-        closed.namespace_enabled = false;
-        assert_eq!(ready(&closed, good()), "Ready=False/NamespaceNotEnabled");
-        let mut findings = good();
-        findings.resolved = Some(Err(problem(reason::FORBIDDEN)));
-        assert_eq!(ready(&closed, findings.clone()), "Ready=False/Forbidden");
-        findings.accepted = Err(problem(reason::INVALID));
-        assert_eq!(ready(&closed, findings), "Ready=False/Invalid");
-        closed.winner = Some(Winner {
-            name: "old".into(),
-            shared_pods: 2,
-        });
-        assert_eq!(ready(&closed, good()), "Ready=False/Conflicted");
-    }
-
-    #[test]
-    fn the_commands_and_names_that_mend_it_are_told() {
-        let mut closed = view(0, 0, 0);
-        closed.namespace_enabled = false;
-        closed.winner = Some(Winner {
-            name: "old".into(),
-            shared_pods: 0,
-        });
-        let key = Key::new("crm", "a");
-        let status = gateway(&key, &closed, good(), None);
-        let message = &status.conditions[0].message;
-        assert!(message.contains("McpGateway old is older and has the same selector"));
-        closed.winner = None;
-        let status = gateway(&key, &closed, good(), None);
-        let message = &status.conditions[3].message;
-        assert!(
-            message.contains(
-                "`kubectl label namespace crm sidegate.dev/injection=enabled --overwrite`"
-            ),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn pods_are_counted_and_those_without_a_sidecar_named() {
-        let status = gateway(&Key::new("crm", "a"), &view(3, 1, 2), good(), None);
-        let plane = status.data_plane.expect("a data plane");
-        assert_eq!((plane.matched, plane.injected, plane.programmed), (3, 1, 0));
-        assert_eq!(plane.summary, "0/3");
-        assert_eq!(plane.config_version.as_deref(), Some("0123"));
-        let failing: Vec<_> = status.failing.iter().map(|it| it.pod.as_str()).collect();
-        assert_eq!(failing, ["p1", "p2"]);
-    }
-
-    #[test]
-    fn warnings_are_part_of_the_acceptance() {
-        let mut findings = good();
-        if let Some(built) = &mut findings.built {
-            built.warnings = vec!["spec.tls.mode: Plaintext: unsafe".to_owned()];
-        }
-        let status = gateway(&Key::new("crm", "a"), &view(0, 0, 0), findings, None);
-        let message = &status.conditions[0].message;
-        assert_eq!(
-            message,
-            "it is valid; note: spec.tls.mode: Plaintext: unsafe"
-        );
-    }
-
-    #[test]
-    fn what_nobody_looked_at_is_unknown() {
-        let mut findings = good();
-        findings.accepted = Err(problem(reason::INVALID));
-        findings.resolved = None;
-        let words = words(&view(0, 0, 0), findings);
-        assert_eq!(words[1], "ResolvedRefs=Unknown/Pending");
+        matched: pods.matched,
+        injected: pods.injected,
+        programmed: pods.programmed,
+        summary: format!("{}/{}", pods.programmed, pods.matched),
+        config_version: built.map(|built| built.version.clone()),
+        other_listeners: bypass.other_listeners(),
     }
 }

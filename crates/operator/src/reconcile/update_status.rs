@@ -12,14 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sidegate_api::gateway::McpGateway;
-use sidegate_api::names::condition;
 use sidegate_api::provider::LlmProvider;
 use sidegate_api::status::{Condition, LlmProviderStatus, McpGatewayStatus};
 use tokio::time::timeout;
 use tracing::info;
 
+use super::ReconcileError;
 use super::conditions::{complete, notices};
-use super::{Context, ReconcileError};
+use super::write::Context;
 use crate::events::CONTROLLER;
 use crate::key::Key;
 use crate::metrics::ReconcileResult;
@@ -27,10 +27,6 @@ use crate::metrics::ReconcileResult;
 /// The owner of every field that the operator writes.
 const FIELD_MANAGER: &str = CONTROLLER;
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Conditions whose changes a person should know. What pods do changes often,
-/// and is in the status.
-const TOLD: [&str; 2] = [condition::ACCEPTED, condition::RESOLVED_REFS];
-
 /// A status with conditions.
 pub(super) trait Status: Clone + PartialEq + Serialize {
     fn conditions(&self) -> &[Condition];
@@ -83,13 +79,16 @@ where
     remember(written);
     let kind = K::kind(&());
     for it in wanted.conditions() {
-        info!(
-            kind = %kind, object = %key, condition = it.condition_type, status = ?it.status,
-            reason = it.reason, "status written"
-        );
+        // What did not change was said before.
+        if !current.conditions().contains(it) {
+            info!(
+                kind = %kind, object = %key, condition = it.condition_type, status = ?it.status,
+                reason = it.reason, "status written"
+            );
+        }
     }
-    for notice in notices(&TOLD, current.conditions(), wanted.conditions()) {
-        context.events.publish(reference, notice).await;
+    for notice in notices(current.conditions(), wanted.conditions()) {
+        context.events.post(reference, notice);
     }
     Ok(ReconcileResult::Written)
 }

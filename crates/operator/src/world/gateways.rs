@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource as _;
 use sidegate_api::selector::LabelSelector;
 
-use super::{Namespace, PodCounts, PodFacts, SeenGateway};
-
-/// Most pods that a view names.
-const MAX_NAMED_PODS: usize = 10;
+use super::pods::PodView;
+use super::{Names, Namespace, PodFacts, SeenGateway};
+use crate::rank::{Rank, rank, selects};
 
 /// A gateway and the pods that it selects.
 #[derive(Debug)]
@@ -22,17 +20,15 @@ pub(super) struct Entry {
     pub(super) pods: BTreeSet<Arc<str>>,
 }
 
-/// Everything about a gateway that its reconcile needs.
+/// Everything about a gateway that its status needs.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     /// The gateway.
     pub(crate) object: Arc<SeenGateway>,
     /// Whether its namespace allows injection.
     pub(crate) namespace_enabled: bool,
-    /// Its pods.
-    pub(crate) pods: PodCounts,
-    /// Pods without a sidecar, at most ten.
-    pub(crate) without_sidecar: Vec<Arc<str>>,
+    /// Its pods that are counted, by name.
+    pub(crate) pods: Vec<PodView>,
     /// The gateway that has its pods instead.
     pub(crate) winner: Option<Winner>,
 }
@@ -46,138 +42,174 @@ pub(crate) struct Winner {
     pub(crate) shared_pods: usize,
 }
 
+/// What is new about a gateway.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct News {
+    /// It asks for something else.
+    pub(super) spec: bool,
+    /// It is another object of the same name.
+    pub(super) replaced: bool,
+}
+
 // === impl Namespace ===
 
 impl Namespace {
-    /// Returns the gateways that the change is about.
     pub(super) fn set_gateway(
         &mut self,
         name: &Arc<str>,
         object: Arc<SeenGateway>,
-    ) -> Vec<Arc<str>> {
-        let before = self.gateways.remove(name);
-        let version = object.meta().resource_version.clone();
-        let (mut entry, known) = match before {
-            Some(before) if before.object.meta().resource_version == version => {
-                // What a write of ours gave, now told by the watch.
-                self.gateways.insert(Arc::clone(name), before);
-                return Vec::new();
-            }
-            Some(before) => (before, true),
-            None => (Entry::new(&object), false),
-        };
-        let selector = selector_of(&object).or_else(|| entry.selector.clone());
-        let same = known
-            && selector == entry.selector
-            && entry.object.meta().uid == object.meta().uid
-            && entry.object.meta().creation_timestamp == object.meta().creation_timestamp;
-        let mut touched = vec![Arc::clone(name)];
-        if !same {
-            touched.extend(self.rivals(&entry));
-            entry.selector = selector;
-            entry.pods.clear();
-            for (pod, facts) in &self.pods {
-                if entry.selects(facts) {
-                    entry.pods.insert(Arc::clone(pod));
-                }
-            }
-            touched.extend(self.rivals(&entry));
-            touched.sort_unstable();
-            touched.dedup();
+    ) -> (Names, News) {
+        let mut names = Names::default();
+        let before = self.gateways.get(name);
+        let (now, then) = (object.meta(), before.map(|it| it.object.meta()));
+        if then.is_some_and(|then| then.resource_version == now.resource_version) {
+            // What a write of ours gave, now told by the watch.
+            return (names, News::default());
         }
-        entry.object = object;
-        self.gateways.insert(Arc::clone(name), entry);
-        touched
-    }
-
-    /// Returns the gateways that the change is about.
-    pub(super) fn remove_gateway(&mut self, name: &Arc<str>) -> Vec<Arc<str>> {
-        let Some(entry) = self.gateways.remove(name) else {
-            return Vec::new();
+        let replaced = then.is_some_and(|then| then.uid != now.uid);
+        let news = News {
+            spec: replaced || then.is_none_or(|then| then.generation != now.generation),
+            replaced,
         };
-        let mut touched = self.rivals(&entry);
-        touched.push(Arc::clone(name));
-        touched
+        names.gateways.insert(Arc::clone(name));
+        let known = before.and_then(|it| it.selector.clone());
+        let selector = selector_of(&object).or_else(|| known.clone());
+        let same = !replaced
+            && selector == known
+            && then.is_some_and(|then| then.creation_timestamp == now.creation_timestamp);
+        if same && let Some(entry) = self.gateways.get_mut(name) {
+            entry.object = object;
+            return (names, news);
+        }
+        self.take_out(name, &mut names);
+        let entry = Entry {
+            object,
+            selector,
+            pods: BTreeSet::new(),
+        };
+        self.put_in(name, entry, &mut names);
+        (names, news)
     }
 
-    /// Those that want what an entry wants; the entry itself is not among the
-    /// gateways.
-    fn rivals(&self, entry: &Entry) -> Vec<Arc<str>> {
-        self.gateways
+    pub(super) fn remove_gateway(&mut self, name: &Arc<str>) -> Names {
+        let mut names = Names::default();
+        if self.take_out(name, &mut names) {
+            names.gateways.insert(Arc::clone(name));
+        }
+        names
+    }
+
+    fn put_in(&mut self, name: &Arc<str>, mut entry: Entry, names: &mut Names) {
+        for (pod, it) in &mut self.pods {
+            if entry.selects(&it.facts) {
+                entry.pods.insert(Arc::clone(pod));
+                it.gateways.insert(Arc::clone(name));
+            }
+        }
+        if let Some(selector) = &entry.selector {
+            self.selectors.insert(selector, name);
+        }
+        names.pods.extend(entry.pods.iter().cloned());
+        names.gateways.extend(self.rivals(name, &entry));
+        self.gateways.insert(Arc::clone(name), entry);
+    }
+
+    fn take_out(&mut self, name: &Arc<str>, names: &mut Names) -> bool {
+        let Some(entry) = self.gateways.remove(name) else {
+            return false;
+        };
+        names.gateways.extend(self.rivals(name, &entry));
+        if let Some(selector) = &entry.selector {
+            self.selectors.remove(selector, name);
+        }
+        for pod in &entry.pods {
+            if let Some(it) = self.pods.get_mut(pod) {
+                it.gateways.remove(name);
+            }
+        }
+        names.pods.extend(entry.pods);
+        true
+    }
+
+    /// The other gateways that select one of its pods, or will as soon as there
+    /// is one.
+    fn rivals(&self, name: &Arc<str>, entry: &Entry) -> BTreeSet<Arc<str>> {
+        let of_pods = entry
+            .pods
             .iter()
-            .filter(|(_, other)| other.is_rival_of(entry))
-            .map(|(name, _)| Arc::clone(name))
-            .collect()
+            .filter_map(|pod| self.pods.get(pod))
+            .filter(|pod| pod.facts.counted)
+            .flat_map(|pod| &pod.gateways);
+        let alike = entry.selector.iter();
+        let alike = alike.flat_map(|selector| self.selectors.alike(selector));
+        let mut rivals: BTreeSet<_> = of_pods.chain(alike).cloned().collect();
+        rivals.remove(name);
+        rivals
     }
 
     pub(super) fn view(&self, name: &Arc<str>) -> Option<View> {
         let entry = self.gateways.get(name)?;
-        let mut pods = PodCounts::default();
-        let mut without_sidecar = Vec::new();
-        for (pod, facts) in entry
+        let pods = entry
             .pods
             .iter()
             .filter_map(|pod| self.pods.get_key_value(pod))
-        {
-            pods.matched += 1;
-            pods.injected += u32::from(facts.injected);
-            pods.ready += u32::from(facts.ready);
-            if !facts.injected && without_sidecar.len() < MAX_NAMED_PODS {
-                without_sidecar.push(Arc::clone(pod));
-            }
-        }
+            .filter(|(_, it)| it.facts.counted)
+            .map(|(pod, it)| PodView {
+                name: Arc::clone(pod),
+                ready: it.facts.ready,
+                injected: it.facts.injected,
+                uid: Arc::clone(&it.facts.uid),
+                addresses: it.facts.addresses.clone(),
+                conditions: it.facts.conditions.clone(),
+                failing_container: it.facts.failing_container.clone(),
+            });
         Some(View {
             object: Arc::clone(&entry.object),
             namespace_enabled: self.enabled,
-            pods,
-            without_sidecar,
+            pods: pods.collect(),
             winner: self.winner(name, entry),
         })
     }
 
     /// The oldest gateway that is older than `entry` and wants the same pods.
     fn winner(&self, name: &Arc<str>, entry: &Entry) -> Option<Winner> {
-        let age = |name: &Arc<str>, entry: &Entry| (entry.created(), Arc::clone(name));
-        let own = age(name, entry);
-        self.gateways
+        let own = entry.rank();
+        let rivals = self.rivals(name, entry);
+        let (_, winner) = rivals
             .iter()
-            .filter(|(other, it)| *other != name && age(other, it) < own && it.is_rival_of(entry))
-            .min_by_key(|(other, it)| age(other, it))
-            .map(|(other, it)| Winner {
-                name: Arc::clone(other),
-                shared_pods: it.pods.intersection(&entry.pods).count(),
-            })
+            .filter_map(|rival| Some((self.gateways.get(rival)?.rank(), rival)))
+            .filter(|(rank, _)| *rank < own)
+            .min()?;
+        let shared_pods = entry
+            .pods
+            .iter()
+            .filter_map(|pod| self.pods.get(pod))
+            .filter(|pod| pod.facts.counted && pod.gateways.contains(winner))
+            .count();
+        Some(Winner {
+            name: Arc::clone(winner),
+            shared_pods,
+        })
     }
 }
 
 // === impl Entry ===
 
 impl Entry {
-    fn new(object: &Arc<SeenGateway>) -> Self {
-        Self {
-            object: Arc::clone(object),
-            selector: None,
-            pods: BTreeSet::new(),
-        }
-    }
-
     pub(super) fn selects(&self, pod: &PodFacts) -> bool {
-        pod.counted
-            && self
-                .selector
-                .as_ref()
-                // An empty selector is refused; it must not take every pod.
-                .is_some_and(|it| !it.is_empty() && it.matches(&pod.labels))
+        self.selector
+            .as_ref()
+            .is_some_and(|it| selects(it, &pod.labels))
     }
 
-    /// Whether both select a pod, or will as soon as there is one.
-    fn is_rival_of(&self, other: &Self) -> bool {
-        let same_selector = self.selector.is_some() && self.selector == other.selector;
-        same_selector || !self.pods.is_disjoint(&other.pods)
+    /// What orders gateways, before their names: see [`crate::rank`].
+    /// Whether nobody knows what it selects.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.selector.is_none()
     }
 
-    fn created(&self) -> Option<Time> {
-        self.object.meta().creation_timestamp.clone()
+    pub(super) fn rank(&self) -> Rank<'_> {
+        rank(self.object.meta())
     }
 }
 

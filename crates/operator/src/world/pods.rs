@@ -1,16 +1,23 @@
 //! What matters of a pod.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sidegate_api::names::{POD_LISTENERS_CONDITION, POD_PROGRAMMED_CONDITION};
 
-use super::Namespace;
+use super::{Names, Namespace};
 use crate::injector::SIDECAR;
 
 /// What matters of a pod; the rest is forgotten as soon as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct PodFacts {
+    /// What no other pod has.
+    pub(crate) uid: Arc<str>,
+    /// The service account that it runs as.
+    pub(crate) service_account: Arc<str>,
     /// Its labels.
     pub(crate) labels: BTreeMap<String, String>,
     /// Whether it is to be counted: it is neither being deleted nor finished.
@@ -19,17 +26,65 @@ pub(crate) struct PodFacts {
     pub(crate) ready: bool,
     /// Whether it has a sidecar.
     pub(crate) injected: bool,
+    /// The name that a headless Service gives it, if it is not its own.
+    pub(crate) hostname: Option<Arc<str>>,
+    /// Its addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// What its sidecar said last.
+    pub(crate) conditions: PodConditionFacts,
+    /// A container that does not stay up although the sidecar runs.
+    pub(crate) failing_container: Option<Arc<str>>,
+    /// Whether its sidecar once enforced something.
+    pub(crate) ever_programmed: bool,
 }
 
-/// The pods of a gateway, counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct PodCounts {
-    /// Those that it selects.
-    pub(crate) matched: u32,
-    /// Those with a sidecar.
-    pub(crate) injected: u32,
-    /// Those that are ready.
-    pub(crate) ready: u32,
+/// The conditions that the operator writes on a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct PodConditionFacts {
+    /// What the sidecar enforces.
+    pub(crate) programmed: Option<Arc<PodCondition>>,
+    /// What other processes listen on.
+    pub(crate) listeners: Option<Arc<PodCondition>>,
+}
+
+/// A condition of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PodCondition {
+    /// Whether it holds.
+    pub(crate) holds: bool,
+    /// Why, in one word.
+    pub(crate) reason: String,
+    /// Why, or what.
+    pub(crate) message: String,
+    /// Since when it holds, or does not.
+    pub(crate) since: Option<Time>,
+}
+
+/// A pod of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PodView {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Whether it is ready.
+    pub(crate) ready: bool,
+    /// Whether it has a sidecar.
+    pub(crate) injected: bool,
+    /// What no other pod has.
+    pub(crate) uid: Arc<str>,
+    /// Its addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// What its sidecar said last.
+    pub(crate) conditions: PodConditionFacts,
+    /// A container that does not stay up although the sidecar runs.
+    pub(crate) failing_container: Option<Arc<str>>,
+}
+
+/// A pod and the gateways that select it, counted or not: one that is being
+/// deleted is still served.
+#[derive(Debug)]
+pub(super) struct PodEntry {
+    pub(super) facts: PodFacts,
+    pub(super) gateways: BTreeSet<Arc<str>>,
 }
 
 // === impl PodFacts ===
@@ -38,58 +93,125 @@ impl PodFacts {
     /// The facts of a pod.
     pub(crate) fn of(pod: Pod) -> Self {
         let status = pod.status.unwrap_or_default();
+        let spec = pod.spec.unwrap_or_default();
         let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        let ready = status
-            .conditions
-            .iter()
-            .flatten()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-        let containers = pod.spec.and_then(|spec| spec.init_containers);
-        let injected = containers.iter().flatten().any(|container| {
+        let ready = condition(&status, "Ready").is_some_and(|ready| ready.holds);
+        let conditions = PodConditionFacts {
+            programmed: condition(&status, POD_PROGRAMMED_CONDITION).map(Arc::new),
+            listeners: condition(&status, POD_LISTENERS_CONDITION).map(Arc::new),
+        };
+        let injected = spec.init_containers.iter().flatten().any(|container| {
             container.name == SIDECAR && container.restart_policy.as_deref() == Some("Always")
         });
         Self {
+            uid: pod.metadata.uid.unwrap_or_default().into(),
+            service_account: spec.service_account_name.unwrap_or_default().into(),
             labels: pod.metadata.labels.unwrap_or_default(),
             counted: pod.metadata.deletion_timestamp.is_none() && !finished,
             ready,
             injected,
+            hostname: spec.hostname.map(Arc::from),
+            addresses: addresses(&status),
+            failing_container: failing_container(&status),
+            ever_programmed: conditions.programmed.as_ref().is_some_and(|it| it.holds),
+            conditions,
         }
     }
+}
+
+fn condition(status: &PodStatus, condition_type: &str) -> Option<PodCondition> {
+    let conditions = status.conditions.iter().flatten();
+    conditions
+        .into_iter()
+        .find(|it| it.type_ == condition_type)
+        .map(|it| PodCondition {
+            holds: it.status == "True",
+            reason: it.reason.clone().unwrap_or_default(),
+            message: it.message.clone().unwrap_or_default(),
+            since: it.last_transition_time.clone(),
+        })
+}
+
+fn addresses(status: &PodStatus) -> Vec<IpAddr> {
+    let all = status.pod_ips.iter().flatten().map(|it| it.ip.as_str());
+    let mut addresses: Vec<IpAddr> = all
+        .chain(status.pod_ip.as_deref())
+        .filter_map(|address| address.parse().ok())
+        .collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// How often it was started again is left out: it changes often and says
+/// nothing more.
+fn failing_container(status: &PodStatus) -> Option<Arc<str>> {
+    let sidecars = status.init_container_statuses.iter().flatten();
+    let sidecar_runs = sidecars
+        .into_iter()
+        .any(|it| it.name == SIDECAR && it.started == Some(true));
+    let does_not_stay_up = |container: &&ContainerStatus| {
+        let state = container.state.as_ref();
+        let down = state.is_some_and(|it| it.waiting.is_some() || it.terminated.is_some());
+        container.restart_count > 0 && down
+    };
+    let containers = status.container_statuses.iter().flatten();
+    containers
+        .into_iter()
+        .find(does_not_stay_up)
+        .filter(|_| sidecar_runs)
+        .map(|container| container.name.as_str().into())
 }
 
 // === impl Namespace ===
 
 impl Namespace {
-    /// Returns the gateways that the change is about.
-    pub(super) fn set_pod(&mut self, name: &Arc<str>, pod: PodFacts) -> Vec<Arc<str>> {
-        if self.pods.get(name) == Some(&pod) {
-            return Vec::new();
-        }
-        let mut touched = Vec::new();
-        for (gateway, entry) in &mut self.gateways {
-            let matches = entry.selects(&pod);
-            let matched = if matches {
-                !entry.pods.insert(Arc::clone(name))
-            } else {
-                entry.pods.remove(name)
-            };
-            if matched || matches {
-                touched.push(Arc::clone(gateway));
+    pub(super) fn set_pod(&mut self, name: &Arc<str>, mut pod: PodFacts) -> Names {
+        let mut names = Names::default();
+        let before = self.pods.get(name);
+        if let Some(PodEntry { facts, .. }) = before {
+            pod.ever_programmed |= facts.ever_programmed && facts.uid == pod.uid;
+            if *facts == pod {
+                return names;
             }
         }
-        self.pods.insert(Arc::clone(name), pod);
-        touched
+        let mut gateways = BTreeSet::new();
+        for gateway in self.selectors.candidates(&pod.labels) {
+            if let Some(entry) = self.gateways.get_mut(gateway)
+                && entry.selects(&pod)
+            {
+                entry.pods.insert(Arc::clone(name));
+                gateways.insert(Arc::clone(gateway));
+            }
+        }
+        let before = before.map(|it| it.gateways.clone()).unwrap_or_default();
+        for gateway in before.difference(&gateways) {
+            if let Some(entry) = self.gateways.get_mut(gateway) {
+                entry.pods.remove(name);
+            }
+        }
+        names.gateways = before.union(&gateways).cloned().collect();
+        names.pods.insert(Arc::clone(name));
+        let entry = PodEntry {
+            facts: pod,
+            gateways,
+        };
+        self.pods.insert(Arc::clone(name), entry);
+        names
     }
 
-    /// Returns the gateways that the change is about.
-    pub(super) fn remove_pod(&mut self, name: &Arc<str>) -> Vec<Arc<str>> {
-        self.pods.remove(name);
-        let mut touched = Vec::new();
-        for (gateway, entry) in &mut self.gateways {
-            if entry.pods.remove(name) {
-                touched.push(Arc::clone(gateway));
+    pub(super) fn remove_pod(&mut self, name: &Arc<str>) -> Names {
+        let mut names = Names::default();
+        let Some(entry) = self.pods.remove(name) else {
+            return names;
+        };
+        for gateway in &entry.gateways {
+            if let Some(gateway) = self.gateways.get_mut(gateway) {
+                gateway.pods.remove(name);
             }
         }
-        touched
+        names.gateways = entry.gateways;
+        names.pods.insert(Arc::clone(name));
+        names
     }
 }

@@ -3,6 +3,16 @@ use serde_json::{Value, json};
 use super::*;
 
 fn gateway(name: &str, created: u32, version: u32, spec: &Value) -> SeenGateway {
+    generation(name, created, version, 1, spec)
+}
+
+fn generation(
+    name: &str,
+    created: u32,
+    version: u32,
+    generation: u32,
+    spec: &Value,
+) -> SeenGateway {
     let object = json!({
         "apiVersion": "sidegate.dev/v1alpha1",
         "kind": "McpGateway",
@@ -11,6 +21,7 @@ fn gateway(name: &str, created: u32, version: u32, spec: &Value) -> SeenGateway 
             "name": name,
             "uid": name,
             "resourceVersion": version.to_string(),
+            "generation": generation,
             "creationTimestamp": format!("2026-01-01T00:00:{created:02}Z"),
         },
         "spec": spec,
@@ -35,8 +46,7 @@ fn pod(labels: &[(&str, &str)]) -> PodFacts {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect(),
         counted: true,
-        ready: false,
-        injected: false,
+        ..PodFacts::default()
     }
 }
 
@@ -44,11 +54,12 @@ fn key(name: &str) -> Key {
     Key::new("crm", name)
 }
 
-fn names(touched: impl IntoIterator<Item = Key>) -> Vec<String> {
-    let mut names: Vec<_> = touched
-        .into_iter()
-        .map(|key| key.name.to_string())
-        .collect();
+fn names(touched: Touched) -> Vec<String> {
+    sorted(touched.gateways)
+}
+
+fn sorted(keys: Vec<Key>) -> Vec<String> {
+    let mut names: Vec<_> = keys.into_iter().map(|key| key.name.to_string()).collect();
     names.sort();
     names
 }
@@ -70,10 +81,10 @@ fn a_pod_touches_the_gateways_that_selected_or_select_it() {
     );
     let moved = world.set_pod(&key("p"), pod(&[("app", "b")]));
     assert_eq!(names(moved), ["a", "b"]);
-    assert_eq!(view(&world, "a").pods.matched, 0);
-    assert_eq!(view(&world, "b").pods.matched, 1);
+    assert_eq!(view(&world, "a").pods.len(), 0);
+    assert_eq!(view(&world, "b").pods.len(), 1);
     assert_eq!(names(world.remove_pod(&key("p"))), ["b"]);
-    assert_eq!(view(&world, "b").pods.matched, 0);
+    assert_eq!(view(&world, "b").pods.len(), 0);
     let elsewhere = world.set_pod(&Key::new("other", "p"), pod(&[("app", "a")]));
     assert_eq!(names(elsewhere), [""; 0]);
 }
@@ -87,15 +98,11 @@ fn only_what_matters_of_a_pod_is_a_change() {
     facts.ready = true;
     facts.injected = true;
     assert_eq!(names(world.set_pod(&key("p"), facts.clone())), ["a"]);
-    let expected = PodCounts {
-        matched: 1,
-        injected: 1,
-        ready: 1,
-    };
-    assert_eq!(view(&world, "a").pods, expected);
+    let pods = view(&world, "a").pods;
+    assert!(pods.len() == 1 && pods[0].ready && pods[0].injected);
     facts.counted = false;
     assert_eq!(names(world.set_pod(&key("p"), facts)), ["a"]);
-    assert_eq!(view(&world, "a").pods, PodCounts::default());
+    assert_eq!(view(&world, "a").pods, []);
 }
 
 #[test]
@@ -106,9 +113,8 @@ fn pods_that_are_there_first_are_found() {
     }
     world.set_gateway(selecting("a", 1, &[("app", "a")]));
     let view = view(&world, "a");
-    assert_eq!(view.pods.matched, 12);
-    assert_eq!(view.without_sidecar.len(), 10);
-    assert_eq!(&*view.without_sidecar[0], "p00");
+    assert_eq!(view.pods.len(), 12);
+    assert_eq!(&*view.pods[0].name, "p00");
 }
 
 #[test]
@@ -164,7 +170,7 @@ fn a_gateway_that_became_unreadable_keeps_its_pods() {
     assert!(bad.0.is_err());
     assert_eq!(names(world.set_gateway(bad)), ["old"]);
     assert!(view(&world, "young").winner.is_some());
-    assert_eq!(view(&world, "old").pods.matched, 1);
+    assert_eq!(view(&world, "old").pods.len(), 1);
 }
 
 #[test]
@@ -172,7 +178,7 @@ fn an_empty_selector_takes_no_pod() {
     let mut world = World::default();
     world.set_pod(&key("p"), pod(&[("app", "a")]));
     world.set_gateway(gateway("a", 1, 1, &json!({"selector": {}})));
-    assert_eq!(view(&world, "a").pods.matched, 0);
+    assert_eq!(view(&world, "a").pods.len(), 0);
 }
 
 #[test]
@@ -195,10 +201,10 @@ fn a_namespace_touches_its_gateways_when_its_label_changes() {
     let mut world = World::default();
     world.set_gateway(selecting("a", 1, &[("app", "a")]));
     let crm: Arc<str> = "crm".into();
-    assert_eq!(names(world.set_namespace(&crm, true)), ["a"]);
-    assert_eq!(names(world.set_namespace(&crm, true)), [""; 0]);
+    assert_eq!(sorted(world.set_namespace(&crm, true)), ["a"]);
+    assert_eq!(sorted(world.set_namespace(&crm, true)), [""; 0]);
     assert!(view(&world, "a").namespace_enabled);
-    assert_eq!(names(world.set_namespace(&crm, false)), ["a"]);
+    assert_eq!(sorted(world.set_namespace(&crm, false)), ["a"]);
 }
 
 #[test]
@@ -219,4 +225,191 @@ fn finished_and_deleted_pods_are_not_counted_and_sidecars_are_seen() {
     let once = json!([{"name": "sidegate"}]);
     let spec = json!({"metadata": {}, "spec": {"containers": [], "initContainers": once}});
     assert!(!facts(spec).injected, "an init container that ends is none");
+}
+
+fn owner(world: &World, pod: &str) -> String {
+    match world.owner(&key(pod)) {
+        Owner::NoGateway => "nobody".to_owned(),
+        Owner::Unknown => "unknown".to_owned(),
+        Owner::Gateway(gateway) => gateway.name.to_string(),
+    }
+}
+
+#[test]
+fn the_oldest_gateway_has_a_pod_also_one_that_is_being_deleted() {
+    let mut world = World::default();
+    world.set_gateway(selecting("old", 1, &[("app", "a")]));
+    world.set_gateway(selecting("young", 2, &[("tier", "x")]));
+    let mut both = pod(&[("app", "a"), ("tier", "x")]);
+    world.set_pod(&key("p"), both.clone());
+    world.set_pod(&key("q"), pod(&[("tier", "x")]));
+    world.set_pod(&key("r"), pod(&[("tier", "y")]));
+    assert_eq!(owner(&world, "p"), "old");
+    assert_eq!(owner(&world, "q"), "young");
+    assert_eq!(owner(&world, "r"), "nobody");
+    both.counted = false;
+    world.set_pod(&key("p"), both);
+    assert_eq!(owner(&world, "p"), "old", "it drains");
+    assert_eq!(view(&world, "young").winner, None, "it is counted no more");
+    let touched = world.remove_gateway(&key("old"));
+    assert_eq!(sorted(touched.pods), ["p"]);
+    assert_eq!(owner(&world, "p"), "young");
+}
+
+#[test]
+fn where_a_selector_was_never_read_nobody_can_say_who_has_a_pod() {
+    let mut world = World::default();
+    world.set_pod(&key("p"), pod(&[("app", "a")]));
+    world.set_gateway(gateway("odd", 1, 1, &json!({"selector": 7})));
+    assert_eq!(owner(&world, "p"), "unknown");
+    world.set_gateway(selecting("a", 2, &[("app", "a")]));
+    assert_eq!(owner(&world, "p"), "a");
+    world.remove_gateway(&key("a"));
+    world.remove_gateway(&key("odd"));
+    assert_eq!(owner(&world, "p"), "nobody");
+}
+
+#[test]
+fn only_another_generation_or_object_is_to_be_built() {
+    let mut world = World::default();
+    let spec = json!({"selector": {"matchLabels": {"app": "a"}}});
+    let set = |world: &mut World, object| {
+        let touched = world.set_gateway(object);
+        (touched.build, touched.replaced)
+    };
+    assert_eq!(set(&mut world, gateway("a", 1, 1, &spec)), (true, false));
+    assert_eq!(set(&mut world, gateway("a", 1, 2, &spec)), (false, false));
+    let changed = generation("a", 1, 3, 2, &spec);
+    assert_eq!(set(&mut world, changed), (true, false));
+    let mut other = generation("a", 1, 4, 2, &spec);
+    other.meta_mut().uid = Some("another".to_owned());
+    world.set_pod(&key("p"), pod(&[("app", "a")]));
+    let touched = world.set_gateway(other);
+    assert!(touched.build && touched.replaced);
+    assert_eq!(sorted(touched.pods), ["p"]);
+    assert!(world.remove_gateway(&key("a")).build, "to be forgotten");
+}
+
+#[test]
+fn a_pod_that_was_programmed_once_stays_so_and_its_successor_is_not() {
+    let mut world = World::default();
+    let with_uid = |uid: &str| PodFacts {
+        uid: uid.into(),
+        ..pod(&[("app", "a")])
+    };
+    world.set_pod(&key("p"), with_uid("1"));
+    world.programmed_once(&key("p"));
+    let mut ready = with_uid("1");
+    ready.ready = true;
+    world.set_pod(&key("p"), ready);
+    let programmed = |world: &World| world.pod(&key("p")).expect("a pod").ever_programmed;
+    assert!(programmed(&world));
+    world.set_pod(&key("p"), with_uid("2"));
+    assert!(!programmed(&world));
+}
+
+#[test]
+fn an_empty_namespace_is_forgotten_whatever_goes_last() {
+    let mut world = World::default();
+    let crm: Arc<str> = "crm".into();
+    world.set_namespace(&crm, true);
+    world.set_gateway(selecting("a", 1, &[("app", "a")]));
+    world.set_pod(&key("p"), pod(&[("app", "a")]));
+    world.set_service(&key("s"), ServiceFacts::default());
+    world.set_namespace(&crm, false);
+    world.remove_gateway(&key("a"));
+    world.remove_service(&key("s"));
+    assert_eq!(world.namespaces.len(), 1);
+    world.remove_pod(&key("p"));
+    assert!(world.namespaces.is_empty());
+}
+
+#[test]
+fn a_container_that_does_not_stay_up_beside_the_sidecar_is_seen() {
+    let facts = |started: bool, restarts: u32, state: Value| {
+        let pod = json!({
+            "metadata": {},
+            "status": {
+                "initContainerStatuses": [{
+                    "name": "sidegate", "image": "", "imageID": "", "ready": true,
+                    "restartCount": 0, "started": started,
+                }],
+                "containerStatuses": [{
+                    "name": "app", "image": "", "imageID": "", "ready": false,
+                    "restartCount": restarts, "state": state,
+                }],
+            },
+        });
+        PodFacts::of(serde_json::from_value(pod).expect("a pod")).failing_container
+    };
+    let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let ended = json!({"terminated": {"exitCode": 1}});
+    assert_eq!(facts(true, 1, waiting.clone()).as_deref(), Some("app"));
+    assert_eq!(facts(true, 7, ended).as_deref(), Some("app"));
+    assert_eq!(facts(false, 1, waiting.clone()), None);
+    assert_eq!(facts(true, 0, waiting), None, "it has just begun");
+    assert_eq!(facts(true, 3, json!({"running": {}})), None);
+}
+
+#[test]
+fn only_pods_with_addresses_of_servers_with_ports_of_their_own_are_dialled() {
+    let mut world = World::default();
+    let spec = |exposure: &str| {
+        let mut server = json!({
+            "name": "s", "port": 8080, "resources": ["https://s.example.com/mcp"],
+            "exposure": exposure,
+        });
+        if exposure == "SeparatePort" {
+            server["listenPort"] = json!(9000);
+        }
+        json!({"selector": {"matchLabels": {"app": exposure}}, "servers": [server]})
+    };
+    for exposure in ["SamePort", "SeparatePort"] {
+        world.set_gateway(gateway(exposure, 1, 1, &spec(exposure)));
+        let mut facts = pod(&[("app", exposure)]);
+        facts.uid = exposure.into();
+        world.set_pod(&key("no-address"), facts.clone());
+        facts.addresses = vec!["10.0.0.1".parse().expect("an address")];
+        world.set_pod(&key(exposure), facts);
+    }
+    let targets = world.dial_targets();
+    assert_eq!(targets.len(), 1, "{targets:?}");
+    assert_eq!(&*targets[0].uid, "SeparatePort");
+    assert_eq!(
+        targets[0].addresses,
+        ["10.0.0.1:8080".parse().expect("one")]
+    );
+}
+
+#[test]
+fn a_provider_knows_the_gateways_that_refer_to_it() {
+    let mut world = World::default();
+    let llm = |version, providers: &[Value]| {
+        let targets: Vec<_> = providers
+            .iter()
+            .map(|provider| json!({"provider": provider, "model": "m"}))
+            .collect();
+        let routes = json!([{"name": "r", "models": ["m"], "targets": targets}]);
+        let llm = json!({"port": 15080, "resource": "https://llm.example.com", "routes": routes});
+        let spec = json!({"selector": {"matchLabels": {"app": "a"}}, "llm": llm});
+        gateway("a", 1, version, &spec)
+    };
+    let users = |world: &World, provider: &Key| world.users_of(provider).cloned().collect();
+    let (own, other) = (key("openai"), Key::new("ai", "anthropic"));
+    let both = [
+        json!({"name": "openai"}),
+        json!({"name": "anthropic", "namespace": "ai"}),
+    ];
+    let touched = world.set_gateway(llm(1, &both));
+    assert_eq!(touched.providers, [other.clone(), own.clone()]);
+    let found: Vec<Key> = users(&world, &other);
+    assert_eq!(found, [key("a")]);
+    let touched = world.set_gateway(llm(2, &both[..1]));
+    assert_eq!(touched.providers, std::slice::from_ref(&other));
+    let found: Vec<Key> = users(&world, &other);
+    assert_eq!(found, []);
+    let touched = world.remove_gateway(&key("a"));
+    assert_eq!(touched.providers, std::slice::from_ref(&own));
+    let found: Vec<Key> = users(&world, &own);
+    assert_eq!(found, []);
 }

@@ -51,14 +51,14 @@ fn an_api_server_accepts_every_injected_pod() {
         "pod-security.kubernetes.io/warn=restricted",
     );
     for case in good_cases() {
-        let (name, pod) = (&case.name, admitted(case.pod));
-        let injection = inject(&pod, &case.gateway, &settings()).expect("injected");
+        let (name, pod) = (&case.name, admitted(case.pod.clone()));
+        let injection = case.inject(&pod).expect("injected");
         let created = create(server, "golden", &apply(&pod, &injection));
         assert!(created.success, "{name}: {}", created.stderr);
         let ours = created.stderr.contains("\"sidegate");
         assert!(!ours, "{name}: {}", created.stderr);
         let stored: Value = serde_json::from_str(&created.stdout).expect("a pod");
-        let again = inject(&stored, &case.gateway, &settings());
+        let again = case.inject(&stored);
         let again = again.unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
         assert_eq!(again.patch, [], "{name}");
     }
@@ -74,8 +74,8 @@ fn pod_security_restricted_accepts_an_injected_pod() {
     );
     let case = good_cases().find(|it| it.name == "good-restricted");
     let case = case.expect("the file");
-    let mut plain = admitted(case.pod);
-    let injection = inject(&plain, &case.gateway, &settings()).expect("injected");
+    let mut plain = admitted(case.pod.clone());
+    let injection = case.inject(&plain).expect("injected");
     let _ = create(server, "restricted", &apply(&plain, &injection)).succeeded();
     plain["spec"]["containers"][0]["securityContext"] = Value::Null;
     let refused = create(server, "restricted", &plain).failed();

@@ -20,12 +20,20 @@ fn it_says_its_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_prints_is_what_the_api_server_takes() {
-    let cluster = Cluster::new("printed").await;
+    // With its webhook, no test beside it could create a pod.
+    let cluster = Cluster::alone("printed").await;
     let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     let crds = cluster.server.kubectl(&apply, &output(&["crd"]));
     assert!(crds.succeeded().contains("mcpgateways.sidegate.dev"));
-    let objects = output(&["manifests", "--image", "example/operator:1"]);
+    let images = [
+        "--image",
+        "example/operator:1",
+        "--sidecar-image",
+        "example/sidegate:1",
+    ];
+    let objects = output(&[&["manifests"], &images[..]].concat());
     assert!(objects.contains("image: example/operator:1"));
+    assert!(objects.contains("--sidecar-image=example/sidegate:1"));
     let applied = cluster.server.kubectl(&apply, &objects);
     // Where Pod Security is `restricted`, a pod that is not would be warned of.
     assert!(!applied.stderr.contains("Warning"), "{}", applied.stderr);

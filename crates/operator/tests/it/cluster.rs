@@ -9,13 +9,15 @@ use kube::api::{
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use serde_json::{Value, json};
+use sidegate_operator::authority::AuthoritySettings;
+use sidegate_operator::injector::InjectorSettings;
 use sidegate_operator::run::{Operator, Settings};
 use sidegate_testkit::apiserver::ApiServer;
 use tokio::time::{Instant, sleep};
 
 /// Several tests at once on a small machine, and retries of the operator.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
-const STEP: Duration = Duration::from_millis(25);
+pub(crate) const STEP: Duration = Duration::from_millis(25);
 
 /// The API server as one test sees it, with a namespace of its own.
 pub(crate) struct Cluster {
@@ -58,6 +60,15 @@ impl Cluster {
         };
         cluster.label_namespace("enabled").await;
         cluster
+    }
+
+    /// Another namespace of the same server.
+    pub(crate) fn beside(&self, namespace: &str) -> Self {
+        Self {
+            server: self.server,
+            client: self.client.clone(),
+            namespace: namespace.to_owned(),
+        }
     }
 
     pub(crate) async fn label_namespace(&self, injection: &str) {
@@ -206,6 +217,13 @@ pub(crate) fn settings(namespace: &str) -> Settings {
         identity: "test".to_owned(),
         health: Some(([127, 0, 0, 1], 0).into()),
         trust_domain: "cluster.local".to_owned(),
+        own_namespace: namespace.to_owned(),
+        authority: AuthoritySettings::new(namespace, "cluster.local"),
+        cluster_domain: "cluster.local".to_owned(),
+        certificate_hosts: Vec::new(),
+        control_plane: Some(([127, 0, 0, 1], 0).into()),
+        webhook: Some(([127, 0, 0, 1], 0).into()),
+        injector: InjectorSettings::new("sidegate:1", "https://sidegate-operator.test.svc:9443"),
     }
 }
 
@@ -274,6 +292,8 @@ fn resource(kind: &str) -> ApiResource {
         "McpGateway" | "LlmProvider" => ("sidegate.dev", "v1alpha1"),
         "Lease" => ("coordination.k8s.io", "v1"),
         "Event" => ("events.k8s.io", "v1"),
+        "NetworkPolicy" => ("networking.k8s.io", "v1"),
+        "MutatingWebhookConfiguration" => ("admissionregistration.k8s.io", "v1"),
         _ => ("", "v1"),
     };
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))

@@ -214,7 +214,7 @@ async fn definitions_may_come_after_the_operator() {
     let cluster = Cluster::alone("late").await;
     let everywhere = Settings {
         namespace: None,
-        ..settings("")
+        ..settings("late")
     };
     let started = Operator::start(cluster.client.clone(), everywhere).await;
     let operator = started.expect("it starts");

@@ -25,7 +25,7 @@ fn lease(namespace: &str, identity: &str) -> LeaseSettings {
     }
 }
 
-async fn replica(cluster: &Cluster, identity: &str) -> Operator {
+pub(crate) async fn replica(cluster: &Cluster, identity: &str) -> Operator {
     replica_as(cluster, cluster.client.clone(), identity).await
 }
 
@@ -38,7 +38,7 @@ async fn replica_as(cluster: &Cluster, client: Client, identity: &str) -> Operat
     Operator::start(client, settings).await.expect("it starts")
 }
 
-async fn until_leads(operator: &Operator, leads: bool) {
+pub(crate) async fn until_leads(operator: &Operator, leads: bool) {
     let end = Instant::now() + PATIENCE;
     while operator.leads() != leads {
         assert!(Instant::now() < end, "it does not become {leads}");

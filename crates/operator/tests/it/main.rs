@@ -10,11 +10,17 @@
     reason = "a broken assumption shall end a test"
 )]
 
+mod authority;
 mod binary;
 mod cluster;
 mod conflicts;
 mod faults;
 mod gateways;
 mod leadership;
+mod network_policies;
 mod permissions;
 mod references;
+mod streams;
+mod trust_bundles;
+mod truth;
+mod webhook;

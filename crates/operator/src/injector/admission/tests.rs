@@ -34,7 +34,10 @@ fn found() -> Lookup {
 
 fn ask(body: &[u8], lookup: Lookup) -> Value {
     let answer = review(body, &settings(), |_, _| lookup);
-    let mut answer: Value = serde_json::from_slice(&answer).unwrap();
+    let status = answer.status;
+    let mut answer: Value = serde_json::from_slice(&answer.body).unwrap();
+    let code = &answer["response"]["status"]["code"];
+    assert!(status == 200 || *code == status, "{status} {code}");
     assert_eq!(answer["apiVersion"], API_VERSION);
     assert_eq!(answer["kind"], KIND);
     answer["response"].take()
@@ -102,6 +105,75 @@ fn gateways_that_cannot_be_read_let_nothing_through() {
 }
 
 #[test]
+fn a_gateway_that_cannot_be_read_lets_no_pod_through() {
+    let lookup = Lookup::Unreadable {
+        gateway: "odd".to_owned(),
+        problem: "missing field `port`".to_owned(),
+    };
+    let response = ask_about(&question(&pod()), lookup);
+    assert_eq!(response["allowed"], false);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("McpGateway odd") && message.contains("missing field `port`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_pod_that_is_not_named_yet_is_answered_like_another() {
+    let mut unnamed = pod();
+    unnamed["metadata"] = json!({ "generateName": "demo-", "labels": { "app": "demo" } });
+    let mut dry = question(&unnamed);
+    dry["request"]["dryRun"] = json!(true);
+    let response = ask_about(&question(&unnamed), found());
+    assert_eq!(response["patchType"], "JSONPatch");
+    assert_eq!(ask_about(&dry, found()), response);
+}
+
+#[test]
+fn a_pod_of_no_gateway_gets_an_identity_when_it_asks_for_one() {
+    let mut caller = pod();
+    caller["metadata"]["annotations"] = json!({ "sidegate.dev/identity": "Files" });
+    let response = ask_about(&question(&caller), Lookup::NoGateway);
+    let patch = BASE64_STANDARD.decode(response["patch"].as_str().unwrap());
+    let patch = String::from_utf8(patch.unwrap()).unwrap();
+    assert!(patch.contains("sidegate-identity"), "{patch}");
+
+    caller["metadata"]["annotations"] = json!({ "sidegate.dev/identity": "please" });
+    let response = ask_about(&question(&caller), Lookup::NoGateway);
+    assert_eq!(response["allowed"], false);
+    assert_eq!(response["status"]["code"], 422);
+
+    // However odd: what asks for nothing is not looked at.
+    let odd = json!({ "metadata": { "annotations": [] }, "spec": { "containers": 7 } });
+    let response = ask_about(&question(&odd), Lookup::NoGateway);
+    assert_eq!(response["allowed"], true);
+}
+
+#[test]
+fn how_a_review_ended_is_told_apart() {
+    let outcome = |question: &Value, lookup| {
+        let body = question.to_string();
+        review(body.as_bytes(), &settings(), |_, _| lookup).outcome
+    };
+    let mut host = pod();
+    host["spec"]["hostNetwork"] = json!(true);
+    let unavailable = Lookup::Unavailable(String::new());
+    let mut update = question(&pod());
+    update["request"]["operation"] = json!("UPDATE");
+    for (question, lookup, expected) in [
+        (question(&pod()), found(), Outcome::Injected),
+        (question(&pod()), Lookup::NoGateway, Outcome::Untouched),
+        (update, found(), Outcome::Untouched),
+        (question(&host), found(), Outcome::Refused),
+        (question(&pod()), unavailable, Outcome::Unavailable),
+        (json!({}), found(), Outcome::Unreadable),
+    ] {
+        assert_eq!(outcome(&question, lookup), expected, "{question}");
+    }
+}
+
+#[test]
 fn a_refusal_names_the_gateway_and_the_cure() {
     for (field, value, code, cure) in [
         ("hostNetwork", json!(true), 403, "hostNetwork: false"),
@@ -155,6 +227,8 @@ fn questions_that_are_not_understood_are_refused() {
         ("/request/kind/group", json!("evil.example")),
         ("/request/resource/resource", json!("secrets")),
         ("/request/namespace", json!("")),
+        ("/request/namespace", json!("../../../api/v1/secrets")),
+        ("/request/namespace", json!("crm?x=1")),
         ("/request/operation", json!("PATCH")),
         ("/request/object", json!(null)),
         ("/request/object/metadata/labels", json!({ "app": 1 })),
@@ -183,7 +257,7 @@ fn changes_of_pods_pass_without_a_question() {
         let answer = review(question.to_string().as_bytes(), &settings(), |_, _| {
             panic!("nothing to look up")
         });
-        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let answer: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(answer["response"]["allowed"], true);
     }
 }
@@ -206,8 +280,9 @@ fn the_size_of_a_review_is_bounded_on_both_sides() {
 fn warnings_and_messages_are_short() {
     let mut pod = pod();
     let containers = (0..20).map(|index| {
-        let name = format!("{index}-{}", "ä".repeat(300));
-        let probe = json!({ "tcpSocket": { "port": 8080, "x": 1 } });
+        let name = format!("c{index:062}");
+        let mut probe = json!({ "tcpSocket": { "port": 8080 } });
+        probe["tcpSocket"]["ä".repeat(300)] = json!(1);
         json!({ "name": name, "image": "x", "livenessProbe": probe })
     });
     pod["spec"]["containers"]

@@ -1,0 +1,157 @@
+//! What a pod is assigned, and who is told of it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Assigned, Assignment, PodRef, State};
+use crate::key::Key;
+use crate::world::Owner;
+
+/// A pod that somebody follows.
+pub(super) struct Followed {
+    uid: Arc<str>,
+    assignment: watch::Sender<Assignment>,
+    /// Whether the stamp of the assignment is held back.
+    held_back: bool,
+}
+
+// === impl State ===
+
+impl State {
+    pub(super) fn follow(&mut self, pod: &PodRef) -> Option<watch::Receiver<Assignment>> {
+        self.refresh(&pod.key);
+        if let Some(followed) = self.followed.get(&pod.key)
+            && followed.uid == pod.uid
+        {
+            return Some(followed.assignment.subscribe());
+        }
+        let (assignment, held_back) = self.assign(&pod.key)?;
+        let (assignment, receiver) = watch::channel(assignment);
+        let followed = Followed {
+            uid: Arc::clone(&pod.uid),
+            assignment,
+            held_back,
+        };
+        self.followed.insert(pod.key.clone(), followed);
+        Some(receiver)
+    }
+
+    /// Something about a pod may have changed: who follows it is told if it
+    /// did, or if it can be stamped after a time in which it could not. When
+    /// the pod is gone, or is another one of the same name, the channel closes.
+    pub(super) fn refresh(&mut self, pod: &Key) {
+        self.tell(pod, |before, after| {
+            after.revision > before.revision && before.held_back && !after.held_back
+        });
+    }
+
+    /// Everybody whose assignment has a lower stamp gets it again.
+    pub(super) fn stamp_again(&mut self, at_least: u64) {
+        let lower: Vec<_> = self
+            .followed
+            .iter()
+            .filter(|(_, it)| it.assignment.borrow().revision < at_least)
+            .map(|(pod, _)| pod.clone())
+            .collect();
+        for pod in lower {
+            self.tell(&pod, |before, after| after.revision > before.revision);
+        }
+    }
+
+    /// Nobody may follow the pod any more.
+    pub(super) fn forget_unfollowed(&mut self, pod: &Key) {
+        if let Some(followed) = self.followed.get(pod)
+            && followed.assignment.is_closed()
+        {
+            self.followed.remove(pod);
+        }
+    }
+
+    fn tell(&mut self, pod: &Key, is_news: impl Fn(Stamp, Stamp) -> bool) {
+        let Some(followed) = self.followed.get(pod) else {
+            return;
+        };
+        let same = self.world.pod(pod).is_some_and(|it| it.uid == followed.uid);
+        let assigned = self.assign(pod);
+        let (Some((after, held_back)), true) = (assigned, same) else {
+            self.followed.remove(pod);
+            return;
+        };
+        let Some(followed) = self.followed.get_mut(pod) else {
+            return;
+        };
+        let was_held_back = std::mem::replace(&mut followed.held_back, held_back);
+        followed.assignment.send_if_modified(|before| {
+            let stamp = |revision, held_back| Stamp {
+                revision,
+                held_back,
+            };
+            let news = !before.says_the_same(&after)
+                || is_news(
+                    stamp(before.revision, was_held_back),
+                    stamp(after.revision, held_back),
+                );
+            *before = after;
+            news
+        });
+    }
+
+    /// The assignment of a pod and whether its stamp is held back.
+    fn assign(&self, pod: &Key) -> Option<(Assignment, bool)> {
+        let names = self.world.service_names(pod, &self.naming.cluster_domain)?;
+        let mut assignment = Assignment {
+            assigned: Assigned::Waiting,
+            revision: self.revision,
+            dns_names: names.clone(),
+            service_hosts: names,
+        };
+        // Who has it is not certain yet.
+        if !self.synced {
+            return Some((assignment, true));
+        }
+        let held_back = match self.world.owner(pod) {
+            Owner::NoGateway => {
+                assignment.assigned = Assigned::NoGateway;
+                false
+            }
+            Owner::Unknown => true,
+            Owner::Gateway(gateway) => match self.programs.of(&gateway, self.revision) {
+                Some(made) => {
+                    assignment.revision = made.revision;
+                    for host in made.hosts {
+                        if !assignment.dns_names.contains(host) {
+                            assignment.dns_names.push(host.clone());
+                        }
+                    }
+                    assignment.assigned = Assigned::Program(Arc::clone(made.program));
+                    made.held_back
+                }
+                None => true,
+            },
+        };
+        Some((assignment, held_back))
+    }
+}
+
+/// How much an assignment was made of.
+#[derive(Clone, Copy)]
+struct Stamp {
+    revision: u64,
+    held_back: bool,
+}
+
+// === impl Assignment ===
+
+impl Assignment {
+    fn says_the_same(&self, other: &Self) -> bool {
+        let same = match (&self.assigned, &other.assigned) {
+            (Assigned::NoGateway, Assigned::NoGateway) | (Assigned::Waiting, Assigned::Waiting) => {
+                true
+            }
+            (Assigned::Program(one), Assigned::Program(other)) => one.hash == other.hash,
+            (Assigned::NoGateway | Assigned::Waiting | Assigned::Program(_), _) => false,
+        };
+        same && self.dns_names == other.dns_names && self.service_hosts == other.service_hosts
+    }
+}

@@ -1,0 +1,217 @@
+use proptest::prelude::*;
+use sidegate_api::names::reason;
+use sidegate_config::control::{ForeignListener, RejectReason, SnapshotVersion};
+
+use super::*;
+use crate::world::PodCondition;
+
+fn version(hash: &str) -> SnapshotVersion {
+    SnapshotVersion {
+        epoch: 1,
+        revision: 7,
+        hash: hash.to_owned(),
+    }
+}
+
+fn rejected(hash: &str, reason: RejectReason) -> PodReport {
+    PodReport::Rejected {
+        version: version(hash),
+        reason,
+        message: "port 8080\nis taken".to_owned(),
+    }
+}
+
+fn condition(said: &Said) -> PodCondition {
+    PodCondition {
+        holds: said.holds,
+        reason: said.reason.to_owned(),
+        message: said.message.clone(),
+        since: None,
+    }
+}
+
+fn written(report: PodReport) -> PodCondition {
+    condition(&said::programmed(report).expect("it says something"))
+}
+
+fn pod(uid: &str) -> PodRef {
+    PodRef {
+        key: Key::new("crm", "p"),
+        uid: uid.into(),
+    }
+}
+
+fn listener(address: &str) -> ForeignListener {
+    ForeignListener {
+        address: address.parse().expect("an address"),
+        user_id: 1000,
+    }
+}
+
+#[test]
+fn what_was_confirmed_is_enforced_and_nothing_else() {
+    let it = written(PodReport::Confirmed(version("aa")));
+    assert_eq!((it.holds, it.reason.as_str()), (true, "Programmed"));
+    assert_eq!(it.message, "aa");
+    assert_eq!(reported(Some(&it), "aa"), Reported::Enforced);
+    assert_eq!(reported(Some(&it), "ab"), Reported::Nothing);
+    assert_eq!(reported(None, "aa"), Reported::Nothing);
+    let withdrawn = written(PodReport::Confirmed(version("")));
+    assert!(!withdrawn.holds);
+    assert_eq!(withdrawn.reason, reason::WITHDRAWN);
+    for hash in ["", "aa"] {
+        assert_eq!(reported(Some(&withdrawn), hash), Reported::Nothing);
+    }
+    // A message that happens to be a hash says nothing when it does not hold.
+    let false_one = PodCondition { holds: false, ..it };
+    assert_eq!(reported(Some(&false_one), "aa"), Reported::Nothing);
+}
+
+#[test]
+fn a_rejection_is_about_its_version_and_in_one_line() {
+    let it = written(rejected("aa", RejectReason::NotApplicable));
+    assert_eq!(it.message, "aa: port 8080 is taken");
+    let words = Reported::Rejected("port 8080 is taken");
+    assert_eq!(reported(Some(&it), "aa"), words);
+    assert_eq!(reported(Some(&it), "bb"), Reported::Nothing);
+    assert_eq!(said::programmed(rejected("aa", RejectReason::Older)), None);
+}
+
+#[test]
+fn a_sidecar_that_is_too_old_is_told_with_what_mends_it() {
+    let it = written(PodReport::Outdated {
+        version: version("aa"),
+        schema_version: 9,
+    });
+    assert_eq!(it.reason, reason::SIDECAR_OUTDATED);
+    let Reported::Outdated(words) = reported(Some(&it), "aa") else {
+        panic!("{it:?}")
+    };
+    assert!(words.contains("version 9") && words.contains("restart the pod"));
+}
+
+#[test]
+fn words_are_bounded() {
+    for (length, kept) in [(1024, 1024), (1025, 1024)] {
+        let it = written(PodReport::Rejected {
+            version: version("aa"),
+            reason: RejectReason::Unreadable,
+            message: "ä".repeat(length),
+        });
+        assert_eq!(it.message.chars().count(), "aa: ".len() + kept);
+    }
+}
+
+#[test]
+fn a_listener_on_a_server_port_makes_the_condition_false() {
+    let ports = ServerPorts {
+        same: vec![8080],
+        separate: vec![9000],
+    };
+    let said = |addresses: &[&str]| {
+        let found = addresses.iter().map(|it| listener(it)).collect();
+        said::listeners(found, &ports)
+    };
+    let found = said(&["10.0.0.1:22", "[::]:8080"]);
+    assert!(!found.holds);
+    // The one that matters is first.
+    assert_eq!(found.message, "[::]:8080/1000 10.0.0.1:22/1000");
+    let other = said(&["10.0.0.1:22", "0.0.0.0:9000"]);
+    assert!(other.holds);
+    assert!(!other.is_told_by(None));
+    let none = said(&[]);
+    assert!(none.holds && none.is_told_by(None));
+    assert!(
+        !none.is_told_by(Some(&condition(&other))),
+        "it is taken back"
+    );
+}
+
+#[test]
+fn a_text_of_listeners_is_bounded() {
+    let many: Vec<_> = (0..64)
+        .map(|port| {
+            listener(&format!(
+                "[2001:db8::1111:2222:3333:4444]:{}",
+                10_000 + port
+            ))
+        })
+        .collect();
+    let text = listeners::write(&many);
+    assert!(text.len() <= 1024 && text.len() > 950, "{}", text.len());
+    assert_eq!(read_listeners(&text).len(), text.split(' ').count());
+}
+
+proptest! {
+    #[test]
+    fn listeners_survive_the_text(ports in prop::collection::vec(any::<u16>(), 0..20), v6 in any::<bool>()) {
+        let found: Vec<_> = ports
+            .iter()
+            .map(|port| listener(&if v6 { format!("[::]:{port}") } else { format!("0.0.0.0:{port}") }))
+            .collect();
+        let read: Vec<_> = read_listeners(&listeners::write(&found));
+        let read: Vec<_> = read.iter().map(|it| it.address).collect();
+        let expected: Vec<_> = found.iter().map(|it| it.address).collect();
+        prop_assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn odd_texts_are_read_without_harm(text in ".{0,1200}") {
+        prop_assert!(read_listeners(&text).len() <= text.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_latest_report_counts_and_is_asked_for_once() {
+    let conditions = PodConditions::default();
+    let ports = ServerPorts::default();
+    for hash in ["aa", "bb", "cc"] {
+        conditions.report(&pod("1"), PodReport::Confirmed(version(hash)), &ports);
+    }
+    assert_eq!(conditions.depth(), 1);
+    let writing = conditions.queue.next().await.request;
+    let said = conditions.said(&writing).expect("a report");
+    assert_eq!(said.message, "cc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_its_stream_nothing_of_a_pod_is_written() {
+    let conditions = PodConditions::default();
+    let ports = ServerPorts::default();
+    conditions.report(&pod("1"), PodReport::Confirmed(version("aa")), &ports);
+    conditions.report(&pod("1"), PodReport::Disconnected, &ports);
+    let writing = conditions.queue.next().await.request;
+    assert_eq!(conditions.said(&writing), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_of_the_same_name_starts_anew() {
+    let conditions = PodConditions::default();
+    let ports = ServerPorts::default();
+    conditions.report(&pod("1"), PodReport::Confirmed(version("aa")), &ports);
+    let writing = conditions.queue.next().await.request;
+    conditions.report(&pod("2"), PodReport::Listeners(Vec::new()), &ports);
+    assert_eq!(conditions.said(&writing), None);
+    conditions.seen(&pod("3").key, &"3".into(), &PodConditionFacts::default());
+    assert!(conditions.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_wrote_is_put_right_after_a_while() {
+    let conditions = PodConditions::default();
+    let ports = ServerPorts::default();
+    let one = pod("1");
+    conditions.report(&one, PodReport::Confirmed(version("aa")), &ports);
+    let first = conditions.queue.next().await.request;
+    conditions.queue.end(&first, crate::queue::Ended::Done);
+    let facts = |hash: &str| PodConditionFacts {
+        programmed: Some(Arc::new(written(PodReport::Confirmed(version(hash))))),
+        listeners: None,
+    };
+    conditions.seen(&one.key, &one.uid, &facts("aa"));
+    assert_eq!(conditions.depth(), 0);
+    conditions.seen(&one.key, &one.uid, &facts("bb"));
+    let start = tokio::time::Instant::now();
+    assert_eq!(conditions.queue.next().await.request, first);
+    assert_eq!(start.elapsed(), SETTLE);
+}

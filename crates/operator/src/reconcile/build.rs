@@ -1,0 +1,303 @@
+//! The steps that every replica takes: dereference, validate, build, publish.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Resource as _;
+use serde_json::value::to_raw_value;
+use sidegate_config::Options;
+use sidegate_config::sidecar_config::SidecarConfig;
+use tracing::{debug, error};
+
+use super::assess::{Findings, assess, unreadable};
+use super::dereference::dereference;
+use crate::board::{Assessment, Board, Program, Published};
+use crate::key::Key;
+use crate::metrics::BuildResult;
+use crate::permission::Account;
+use crate::queue::{Queue, Request};
+use crate::references::References;
+use crate::world::SeenGateway;
+
+/// How long an answer about a reference may take before a status says so.
+pub(super) const AWAITED: Duration = Duration::from_secs(2);
+
+/// What builds share.
+pub(crate) struct Building {
+    pub(crate) board: Arc<Board>,
+    pub(crate) references: References,
+    /// Whoever has a new program also has another status.
+    pub(crate) statuses: Arc<Queue>,
+    pub(crate) options: Options,
+    /// Hosts of `resources` that certificates may carry.
+    pub(crate) certificate_hosts: Vec<String>,
+    /// Who the operator is, for commands that grant it something.
+    pub(crate) account: Account,
+}
+
+/// Builds a gateway, if anything that it is built of changed.
+pub(crate) fn build(building: &Building, key: &Key) -> BuildResult {
+    let Some((draft, object)) = building.board.begin(key) else {
+        if building.board.world().gateway(key).is_none() {
+            // Also the values of Secrets are forgotten.
+            building.references.track(key, Default::default());
+            return BuildResult::Gone;
+        }
+        return BuildResult::Unchanged;
+    };
+    let Some((findings, config)) = assessed(building, key, &object) else {
+        // The answer asks for the next build. Until then nothing is published.
+        building
+            .statuses
+            .add(Request::Gateway(key.clone()), AWAITED);
+        return BuildResult::Waiting;
+    };
+    let published = config.and_then(|config| publishable(building, key, &config));
+    let result = match published {
+        Some(_) => BuildResult::Built,
+        None => BuildResult::Invalid,
+    };
+    let meta = object.meta();
+    let assessment = Assessment {
+        uid: meta.uid.clone(),
+        generation: meta.generation,
+        findings,
+    };
+    building.board.publish(key, draft, assessment, published);
+    let request = Request::Gateway(key.clone());
+    building.statuses.add(request, Duration::ZERO);
+    result
+}
+
+/// None while an answer about a reference is awaited.
+fn assessed(
+    building: &Building,
+    key: &Key,
+    object: &SeenGateway,
+) -> Option<(Findings, Option<SidecarConfig>)> {
+    match &object.0 {
+        Ok(gateway) => {
+            let dereferenced = dereference(&building.references, key, &gateway.spec)?;
+            let Building {
+                options, account, ..
+            } = building;
+            Some(assess(key, &dereferenced, options, account))
+        }
+        Err(invalid) => Some((unreadable(invalid), None)),
+    }
+}
+
+fn publishable(building: &Building, key: &Key, config: &SidecarConfig) -> Option<Published> {
+    let text = match to_raw_value(config) {
+        Ok(text) => text,
+        Err(error) => {
+            error!(gateway = %key, %error, "a configuration cannot be written");
+            return None;
+        }
+    };
+    debug!(gateway = %key, version = config.version, "configuration built");
+    Some(Published {
+        program: Program {
+            gateway: key.clone(),
+            hash: config.version.clone(),
+            schema_version: config.schema_version,
+            config: text.into(),
+        },
+        hosts: certificate_hosts(config, &building.certificate_hosts),
+    })
+}
+
+/// The hosts of a gateway's resources that the administrator lets into
+/// certificates.
+fn certificate_hosts(config: &SidecarConfig, patterns: &[String]) -> Vec<String> {
+    let resources = config.servers.iter().flat_map(|server| &server.resources);
+    let mut hosts: Vec<_> = resources
+        .filter_map(|resource| host_of(resource))
+        .filter(|host| patterns.iter().any(|pattern| fits(host, pattern)))
+        .collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
+}
+
+/// The host of a URI, in small letters; none that is an address.
+fn host_of(resource: &str) -> Option<String> {
+    let uri: http::Uri = resource.parse().ok()?;
+    let host = uri.host()?.to_ascii_lowercase();
+    let is_name = host.parse::<std::net::IpAddr>().is_err() && !host.starts_with('[');
+    is_name.then_some(host)
+}
+
+fn fits(host: &str, pattern: &str) -> bool {
+    let pattern = pattern.to_ascii_lowercase();
+    match pattern.strip_prefix('*') {
+        // With its dot, and something before it.
+        Some(suffix) => {
+            suffix.starts_with('.') && suffix.len() < host.len() && host.ends_with(suffix)
+        }
+        None => host == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::task::{Context, Poll};
+
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::board::{Assigned, Naming, PodRef};
+    use crate::world::PodFacts;
+
+    /// An API server that takes a request and never answers.
+    #[derive(Clone)]
+    struct Silent;
+
+    impl tower_service::Service<http::Request<Body>> for Silent {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Pending<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            std::future::pending()
+        }
+    }
+
+    fn building() -> Building {
+        let naming = Naming {
+            cluster_domain: "cluster.local".to_owned(),
+        };
+        let board = Arc::new(Board::new(naming, Arc::default()));
+        board.everything_is_known();
+        let client = Client::new(Silent, "default");
+        Building {
+            references: References::new(client, Arc::clone(&board), Arc::default()),
+            board,
+            statuses: Arc::default(),
+            options: Options {
+                allow_loopback: false,
+                built_in_ca: true,
+                trust_domain: "cluster.local".to_owned(),
+            },
+            certificate_hosts: vec!["*.example.com".to_owned()],
+            account: Account::default(),
+        }
+    }
+
+    fn spec() -> Value {
+        json!({
+            "selector": {"matchLabels": {"app": "a"}},
+            "servers": [{"name": "s", "port": 8080, "resources": ["https://s.example.com/mcp"]}],
+            "authentication": {"jwt": [
+                {"issuer": "https://idp.example.com/", "jwks": {"uri": "https://idp.example.com/k"}}
+            ]},
+            "authorization": {"rules": [{"name": "r", "tools": ["t"]}]},
+        })
+    }
+
+    fn set(building: &Building, generation: u64, spec: &Value) {
+        let object = json!({
+            "metadata": {
+                "namespace": "crm", "name": "a", "uid": "u", "generation": generation,
+                "resourceVersion": generation.to_string(),
+            },
+            "spec": spec,
+        });
+        let object = serde_json::from_value(object).expect("a gateway");
+        building.board.set_gateway(object, Some(generation));
+    }
+
+    fn assigned(building: &Building) -> (String, u64, Vec<String>) {
+        let pod = PodRef {
+            key: Key::new("crm", "p"),
+            uid: "1".into(),
+        };
+        let facts = PodFacts {
+            uid: "1".into(),
+            labels: [("app".to_owned(), "a".to_owned())].into(),
+            counted: true,
+            ..PodFacts::default()
+        };
+        building.board.set_pod(&pod.key, facts);
+        let assignment = building.board.follow(&pod).expect("a pod").borrow().clone();
+        let hash = match assignment.assigned {
+            Assigned::Program(program) => {
+                let config: SidecarConfig =
+                    serde_json::from_str(program.config.get()).expect("a configuration");
+                assert_eq!(config.version, program.hash);
+                program.hash.clone()
+            }
+            Assigned::NoGateway | Assigned::Waiting => String::new(),
+        };
+        (hash, assignment.revision, assignment.dns_names)
+    }
+
+    /// OPR-015: what is read in part is not published.
+    #[tokio::test]
+    async fn while_an_answer_is_awaited_the_last_good_program_stays() {
+        let building = building();
+        let key = Key::new("crm", "a");
+        set(&building, 1, &spec());
+        assert_eq!(build(&building, &key), BuildResult::Built);
+        let good = assigned(&building);
+        assert_eq!((good.1, &*good.2), (1, &["s.example.com".to_owned()][..]));
+        assert_eq!(build(&building, &key), BuildResult::Unchanged);
+
+        let mut with_reference = spec();
+        with_reference["tls"] = json!({"mode": "Server", "certificateRef": {"name": "tls"}});
+        set(&building, 2, &with_reference);
+        assert_eq!(build(&building, &key), BuildResult::Waiting);
+        assert_eq!(assigned(&building), good);
+        let known = building.board.known_of(&key).expect("a gateway");
+        assert!(known.unbuilt_for.is_some());
+        let assessment = known.assessment.expect("what was found before");
+        assert_eq!(assessment.generation, Some(1));
+
+        let mut broken = spec();
+        broken["authorization"]["rules"][0]["when"] = json!("args.a ==");
+        set(&building, 3, &broken);
+        assert_eq!(build(&building, &key), BuildResult::Invalid);
+        assert_eq!(assigned(&building), good);
+
+        building.board.remove_gateway(&key, Some(4));
+        assert_eq!(build(&building, &key), BuildResult::Gone);
+        assert_eq!(assigned(&building).0, "");
+    }
+
+    #[test]
+    fn only_hosts_that_the_administrator_allows_fit() {
+        for (host, pattern, expected) in [
+            ("a.example.com", "a.example.com", true),
+            ("a.example.com", "A.Example.com", true),
+            ("a.example.com", "*.example.com", true),
+            ("b.a.example.com", "*.example.com", true),
+            ("example.com", "*.example.com", false),
+            (".example.com", "*.example.com", false),
+            ("aexample.com", "*example.com", false),
+            ("a.example.com", "*", false),
+            ("a.example.com", "", false),
+            ("a.example.com.evil.org", "*.example.com", false),
+        ] {
+            assert_eq!(fits(host, pattern), expected, "{host} {pattern}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_of_resources() {
+        let host = |resource| host_of(resource);
+        assert_eq!(
+            host("https://A.example.com:8443/mcp").as_deref(),
+            Some("a.example.com")
+        );
+        for address in ["https://10.0.0.1/mcp", "https://[::1]/mcp", "/mcp"] {
+            assert_eq!(host(address), None, "{address}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Tokens, certificates, and who is trusted.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sidegate_config::control::{Authorities, Certificate, FromOperator, RefusalReason};
+use sidegate_config::sidecar_config::SecretText;
+use sidegate_tls::validity;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use super::{Ended, Session};
+use crate::authority::{SignError, WorkloadIdentity};
+use crate::board::{Assigned, PodRef};
+use crate::chain::Chain;
+use crate::streams::Shared;
+use crate::streams::refused::Refused;
+
+/// What a sidecar says so long after it was sent its certificate, it says after
+/// it has read it.
+const SURELY_READ: Duration = Duration::from_secs(1);
+
+impl<S: AsyncRead + AsyncWrite> Session<S> {
+    pub(super) fn token_reviewed(&mut self, reviewed: Result<i64, Refused>) -> Result<(), Ended> {
+        self.token_review = None;
+        self.token_ends_unix = self.token_ends_unix.max(reviewed?);
+        Ok(())
+    }
+
+    pub(super) fn trust_changed(&mut self) -> Result<(), Ended> {
+        let Some(trust) = self.trust_changes.borrow_and_update().clone() else {
+            return Ok(());
+        };
+        self.shared.certificates().trust(trust.workload_roots_pem());
+        let before = std::mem::replace(&mut self.trust, trust);
+        if before.workload_roots_pem() == self.trust.workload_roots_pem() {
+            return Ok(());
+        }
+        self.put_authorities()
+    }
+
+    pub(super) fn put_authorities(&mut self) -> Result<(), Ended> {
+        self.put(&FromOperator::Authorities(Authorities {
+            authorities_pem: self.trust.workload_roots_pem().to_owned(),
+        }))
+    }
+
+    pub(super) fn sign_if_wanted(&mut self, now: Instant) -> Result<(), Ended> {
+        let is_due = |(_, at): &mut (String, Instant)| *at <= now;
+        let Some((request_pem, _)) = self.certificate.wanted.take_if(is_due) else {
+            return Ok(());
+        };
+        let dns_names = self.assignment.borrow().dns_names.clone();
+        let identity = WorkloadIdentity {
+            trust_domain: self.shared.trust_domain.clone(),
+            namespace: self.pod.key.namespace.to_string(),
+            service_account: self.service_account.to_string(),
+            pod_uid: self.pod.uid.to_string(),
+            dns_names: dns_names.clone(),
+        };
+        let now_unix = self.shared.clock.unix_seconds();
+        let certificate_pem = self
+            .trust
+            .sign_workload(&request_pem, &identity, now_unix)
+            .map_err(|error| self.not_signed(&error))?;
+        let until = validity(&certificate_pem).map_or(now_unix, |it| it.not_after_unix);
+        self.shared.metrics.streams.certificate_signed();
+        info!(pod = %self.pod.key, service_account = %self.service_account, "a certificate was signed");
+        self.certificate.exists = true;
+        self.certificate.names = Some(dns_names);
+        self.certificate.on_its_way = Some((until, None));
+        self.put(&FromOperator::Certificate(Certificate {
+            certificate_pem,
+            authorities_pem: self.trust.workload_roots_pem().to_owned(),
+        }))
+    }
+
+    fn not_signed(&self, error: &SignError) -> Ended {
+        self.shared.metrics.streams.certificate_refused();
+        warn!(pod = %self.pod.key, error = %Chain(error), "no certificate was signed");
+        match error {
+            SignError::Request(reason) => {
+                Refused::protocol(format!("the certificate request is refused: {reason}")).into()
+            }
+            SignError::Identity(_) | SignError::Sign(_) => {
+                Refused::unavailable("the certificate cannot be signed").into()
+            }
+        }
+    }
+
+    /// From when on a certificate is asked of the pod: see `certificates.rs`.
+    pub(super) fn certificate_was_read(&mut self, now: Instant) {
+        let Some((until, Some(written))) = self.certificate.on_its_way else {
+            return;
+        };
+        if now < written + SURELY_READ {
+            return;
+        }
+        self.certificate.on_its_way = None;
+        self.shared.certificates().held(
+            &self.pod.uid,
+            until,
+            self.certificate.names.as_deref(),
+            self.shared.clock.unix_seconds(),
+        );
+    }
+
+    /// The names in the certificate are not those of the pod any more, or
+    /// nobody knows.
+    pub(super) fn ask_to_renew(&mut self) -> Result<(), Ended> {
+        if !self.certificate.exists {
+            return Ok(());
+        }
+        let names = {
+            let assignment = self.assignment.borrow();
+            let names = &assignment.dns_names;
+            let is_right = match &self.certificate.names {
+                Some(before) => before == names,
+                None => self.shared.certificates().has_names(&self.pod.uid, names),
+            };
+            // While it waits for its gateway, some are missing.
+            let is_early = matches!(assignment.assigned, Assigned::Waiting);
+            if is_right || is_early || self.certificate.renewed_for.as_ref() == Some(names) {
+                return Ok(());
+            }
+            names.clone()
+        };
+        self.certificate.renewed_for = Some(names);
+        self.put(&FromOperator::Renew)
+    }
+}
+
+/// When a newer token ends. While nobody can say whose it is, it is asked
+/// again: the one before is still good.
+pub(super) async fn look_at_token(
+    shared: &Shared,
+    token: &SecretText,
+    pod: &PodRef,
+    source: IpAddr,
+) -> Result<i64, Refused> {
+    loop {
+        match shared.authentication.go_on(token, pod, source).await {
+            Err(refused) if refused.reason != RefusalReason::Unauthenticated => {
+                debug!(pod = %pod.key, reason = refused.word(), "a newer token has to wait");
+                sleep(refused.retry_after).await;
+            }
+            looked_at => return looked_at,
+        }
+    }
+}

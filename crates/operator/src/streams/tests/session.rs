@@ -1,0 +1,458 @@
+//! What is said on a stream.
+
+use sidegate_config::control::{
+    CertificateRequest, Confirmed, ForeignListener, Listeners, RefusalReason, RejectReason,
+    Rejected, Token,
+};
+use sidegate_tls::{new_key_and_request, validity};
+
+use super::*;
+
+fn request() -> FromSidecar {
+    FromSidecar::CertificateRequest(CertificateRequest {
+        request_pem: new_key_and_request().expect("a key").request_pem,
+    })
+}
+
+fn confirmed(version: SnapshotVersion) -> FromSidecar {
+    FromSidecar::Confirmed(Confirmed { version })
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_are_sent_as_they_come() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    stream.assign(program("a"), 5);
+    assert_eq!(stream.snapshot().await, version(1, 5, "a"));
+    stream.say(&confirmed(version(1, 5, "a"))).await;
+    stream.assign(program("b"), 6);
+    assert_eq!(stream.snapshot().await, version(1, 6, "b"));
+    stream.assign(Assigned::NoGateway, 7);
+    let withdrawn = stream.next().await;
+    assert!(matches!(withdrawn, FromOperator::Withdrawn(it) if it.version == version(1, 7, "")));
+    let newer = program_with("c", 2, "{}");
+    stream.assign(newer, 8);
+    let outdated = stream.next().await;
+    assert!(
+        matches!(outdated, FromOperator::Outdated(it) if it.version == version(1, 8, "c") && it.schema_version == 2)
+    );
+    assert_eq!(stream.end().await, "hung_up");
+    let text = replica.shared.metrics.render();
+    for line in [
+        r#"sidegate_operator_snapshots_sent_total{kind="snapshot"} 2"#,
+        "sidegate_operator_snapshots_confirmed_total 1",
+        "sidegate_operator_snapshot_lag_seconds_count 1",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} in {text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_a_slow_reader_misses_only_the_last_is_sent() {
+    let replica = Replica::new();
+    let large = format!("\"{}\"", "x".repeat(4_000));
+    let mut stream = replica
+        .stream(Wanted {
+            room: 64,
+            assignment: assigned(program_with("h0", 1, &large), 1),
+            ..Wanted::default()
+        })
+        .await;
+    // The first one is being written while a hundred others come.
+    let mut first = [0; 4];
+    stream.far.read_exact(&mut first).await.expect("it begins");
+    stream.decoder.push(&first);
+    for number in 1..=100_u64 {
+        stream.assign(program_with(&format!("h{number}"), 1, &large), number);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stream.snapshot().await.hash, "h0");
+    assert_eq!(stream.snapshot().await.hash, "h100");
+}
+
+/// All write the one text that there is.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_streams_share_a_configuration() {
+    let replica = Replica::new();
+    let config = RawValue::from_string(format!("\"{}\"", "x".repeat(4_000)));
+    let config: Arc<RawValue> = config.expect("JSON").into();
+    let mut streams = Vec::new();
+    for number in 0..1_000 {
+        let wanted = Wanted {
+            room: 1_024,
+            uid: format!("u{number}"),
+            ..Wanted::default()
+        };
+        streams.push(replica.stream(wanted).await);
+    }
+    let program = Arc::new(Program {
+        gateway: Key::new("crm", "support"),
+        hash: "a".to_owned(),
+        schema_version: 1,
+        config: Arc::clone(&config),
+    });
+    for stream in &streams {
+        stream.assign(Assigned::Program(Arc::clone(&program)), 5);
+    }
+    // Each of them has begun to write, and none can end.
+    while Arc::strong_count(&config) < 1_002 {
+        tokio::task::yield_now().await;
+    }
+    for stream in &mut streams {
+        assert_eq!(stream.snapshot().await.hash, "a");
+    }
+    while Arc::strong_count(&config) > 2 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_rejected_is_not_sent_again() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    stream.assign(program("a"), 5);
+    let sent = stream.snapshot().await;
+    stream
+        .say(&FromSidecar::Rejected(Rejected {
+            version: sent,
+            reason: RejectReason::NotApplicable,
+            message: "no".to_owned(),
+            in_force: None,
+        }))
+        .await;
+    stream.assign(program("a"), 6);
+    stream.assign(program("b"), 7);
+    assert_eq!(stream.snapshot().await, version(1, 7, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lagging_replica_waits_for_what_the_sidecar_knows() {
+    let replica = Replica::new();
+    let mut stream = replica
+        .stream(Wanted {
+            assignment: assigned(program("a"), 5),
+            in_force: Some(version(1, 9, "b")),
+            ..Wanted::default()
+        })
+        .await;
+    // Nothing but heartbeats until it has seen as much.
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    stream.assign(program("c"), 8);
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    stream.assign(program("c"), 9);
+    assert_eq!(stream.snapshot().await, version(1, 9, "c"));
+}
+
+/// Behind for long, and unable to write: neither makes it turn in circles.
+#[tokio::test(start_paused = true)]
+async fn a_lagging_replica_waits_also_when_nobody_reads() {
+    let replica = Replica::new();
+    let stream = replica
+        .stream(Wanted {
+            assignment: assigned(program("a"), 5),
+            in_force: Some(version(1, 9, "b")),
+            room: 2_048,
+            ..Wanted::default()
+        })
+        .await;
+    let Standing {
+        mut far,
+        ended,
+        assignment: _assignment,
+        ..
+    } = stream;
+    let heartbeat = encode(&FromSidecar::Heartbeat, MAX_TO_OPERATOR).expect("a frame");
+    let talks = tokio::spawn(async move {
+        while far.write_all(&heartbeat).await.is_ok() {
+            let other = trust();
+            replica.trust.send_replace(Some(other));
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+    });
+    assert_eq!(ended.await.expect("no panic").word(), "slow");
+    talks.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_stream_of_a_pod_stays() {
+    let replica = Replica::new();
+    let mut first = replica.stream(Wanted::default()).await;
+    let mut second = replica.stream(Wanted::default()).await;
+    assert_eq!(first.refused().await.reason, RefusalReason::Replaced);
+    assert_eq!(first.end().await, "replaced");
+    second.assign(program("a"), 5);
+    assert_eq!(second.snapshot().await.hash, "a");
+    // Who only wants a certificate is no reason to stop enforcing.
+    let _identity = replica
+        .stream(Wanted {
+            purpose: Purpose::Identity,
+            ..Wanted::default()
+        })
+        .await;
+    second.assign(program("b"), 6);
+    assert_eq!(second.snapshot().await.hash, "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_its_pod_and_with_the_replica() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    let (sender, _) = watch::channel(assigned(Assigned::Waiting, 1));
+    drop(std::mem::replace(&mut stream.assignment, sender));
+    assert_eq!(stream.refused().await.reason, RefusalReason::PodGone);
+    assert_eq!(stream.end().await, "pod_gone");
+    let mut stream = replica.stream(Wanted::default()).await;
+    replica.stopping.send_replace(true);
+    assert_eq!(stream.refused().await.reason, RefusalReason::Unavailable);
+    assert_eq!(stream.end().await, "unavailable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_token_prolongs_the_stream_and_another_pods_ends_it() {
+    let replica = Replica::new();
+    replica.pod("a", "u1");
+    replica.pod("b", "u2");
+    let mut stream = replica.stream(Wanted::default()).await;
+    let newer = replica.token_with("a", "u1", now() + 7200, answer_for("a", "u1"));
+    stream
+        .say(&FromSidecar::Token(Token { token: newer }))
+        .await;
+    // Everything before this is read then.
+    stream.assign(program("a"), 5);
+    stream.snapshot().await;
+    replica.clock.advance(Duration::from_secs(3700));
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    let other = replica.token_with("b", "u2", now() + 7200, answer_for("b", "u2"));
+    stream
+        .say(&FromSidecar::Token(Token { token: other }))
+        .await;
+    assert_eq!(
+        stream.refused().await.reason,
+        RefusalReason::Unauthenticated
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_looked_at_leaves_the_stream_as_it_is() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    replica.api.is_down.store(true, Ordering::Relaxed);
+    let newer = replica.token_with("a", "u1", now() + 9000, answer_for("a", "u1"));
+    stream
+        .say(&FromSidecar::Token(Token { token: newer }))
+        .await;
+    stream.assign(program("a"), 5);
+    assert_eq!(stream.snapshot().await.hash, "a");
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    stream.say(&FromSidecar::Heartbeat).await;
+    assert!(replica.asked() >= 2, "it is asked again");
+    // When the API server is back, the stream lasts as long as the newer one.
+    replica.api.is_down.store(false, Ordering::Relaxed);
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    stream.say(&FromSidecar::Heartbeat).await;
+    replica.clock.advance(Duration::from_secs(3600));
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_is_signed_for_the_pod_and_asked_for_from_then_on() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    stream.say(&request()).await;
+    let FromOperator::Certificate(signed) = stream.next().await else {
+        panic!("a certificate")
+    };
+    assert!(validity(&signed.certificate_pem).is_ok());
+    let trust = replica.shared.trust.borrow().clone().expect("trust");
+    assert_eq!(signed.authorities_pem, trust.workload_roots_pem());
+    // The sidecar may not have read it yet.
+    assert!(!replica.shared.certificates().is_held("u1", now()));
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    stream.say(&FromSidecar::Heartbeat).await;
+    stream.assign(program("a"), 5);
+    stream.snapshot().await;
+    assert!(replica.shared.certificates().is_held("u1", now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_was_lost_on_the_way_is_not_asked_for() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    stream.say(&request()).await;
+    stream.say(&FromSidecar::Heartbeat).await;
+    assert!(matches!(stream.next().await, FromOperator::Certificate(_)));
+    assert_eq!(stream.end().await, "hung_up");
+    assert!(!replica.shared.certificates().is_held("u1", now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn certificates_are_signed_at_a_bounded_rate() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    for _ in 0..3 {
+        stream.say(&request()).await;
+        assert!(matches!(stream.next().await, FromOperator::Certificate(_)));
+    }
+    // The fourth has to wait, also on another stream of the pod.
+    drop(stream);
+    let mut stream = replica.stream(Wanted::default()).await;
+    let before = tokio::time::Instant::now();
+    stream.say(&request()).await;
+    stream.say(&request()).await;
+    let mut heartbeats = 0;
+    loop {
+        let next = stream.next().await;
+        if matches!(next, FromOperator::Certificate(_)) {
+            break;
+        }
+        assert!(matches!(next, FromOperator::Heartbeat), "{next:?}");
+        heartbeats += 1;
+        stream.say(&FromSidecar::Heartbeat).await;
+    }
+    let waited = before.elapsed();
+    assert!(waited >= Duration::from_secs(30), "{waited:?}");
+    assert!(heartbeats >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_none_ends_the_stream() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    let none = FromSidecar::CertificateRequest(CertificateRequest {
+        request_pem: "none".to_owned(),
+    });
+    stream.say(&none).await;
+    assert_eq!(stream.refused().await.reason, RefusalReason::Protocol);
+    let mut stream = replica.stream(Wanted::default()).await;
+    let hello = Hello {
+        token: SecretText::from(String::new()),
+        purpose: Purpose::Enforce,
+        schema_versions: Vec::new(),
+        program: String::new(),
+        in_force: None,
+    };
+    stream.say(&FromSidecar::Hello(hello)).await;
+    assert_eq!(stream.refused().await.reason, RefusalReason::Protocol);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_names_are_a_reason_to_renew() {
+    let replica = Replica::new();
+    let with_names = |names: &[&str], revision| Assignment {
+        dns_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..assigned(program("a"), revision)
+    };
+    let mut stream = replica
+        .stream(Wanted {
+            assignment: with_names(&["a"], 1),
+            ..Wanted::default()
+        })
+        .await;
+    stream.snapshot().await;
+    // Without a certificate there is nothing to renew.
+    stream.assignment.send_replace(with_names(&["a", "b"], 2));
+    stream.say(&request()).await;
+    assert!(matches!(stream.next().await, FromOperator::Certificate(_)));
+    stream
+        .assignment
+        .send_replace(with_names(&["a", "b", "c"], 3));
+    assert!(matches!(stream.next().await, FromOperator::Renew));
+    stream.say(&request()).await;
+    assert!(matches!(stream.next().await, FromOperator::Certificate(_)));
+    // It is said once for the same names.
+    stream.assignment.send_replace(with_names(&["d"], 4));
+    assert!(matches!(stream.next().await, FromOperator::Renew));
+    stream.assign(program("b"), 5);
+    let mut renewals = 0;
+    loop {
+        let next = stream.next().await;
+        if matches!(next, FromOperator::Heartbeat) {
+            break;
+        }
+        if matches!(next, FromOperator::Renew) {
+            renewals += 1;
+        } else {
+            assert!(matches!(next, FromOperator::Snapshot(_)), "{next:?}");
+        }
+    }
+    assert_eq!(renewals, 1, "the names are others again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_names_in_a_certificate_of_another_replica_are_not_known() {
+    let replica = Replica::new();
+    let wanted = || Wanted {
+        assignment: assigned(program("a"), 1),
+        shows_certificate: true,
+        ..Wanted::default()
+    };
+    let mut stream = replica.stream(wanted()).await;
+    assert!(matches!(stream.next().await, FromOperator::Renew));
+    assert_eq!(stream.snapshot().await.hash, "a");
+    let names = vec!["a.crm.svc".to_owned()];
+    let uid: Arc<str> = "u1".into();
+    replica
+        .shared
+        .certificates()
+        .held(&uid, now() + 100, Some(&names), now());
+    let mut stream = replica.stream(wanted()).await;
+    assert_eq!(stream.snapshot().await.hash, "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn authorities_are_pushed_when_they_change() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    let other = trust();
+    let roots = other.workload_roots_pem().to_owned();
+    replica.trust.send_replace(Some(other));
+    let pushed = stream.next().await;
+    assert!(matches!(pushed, FromOperator::Authorities(it) if it.authorities_pem == roots));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_identity_stream_hears_of_no_configuration() {
+    let replica = Replica::new();
+    let mut stream = replica
+        .stream(Wanted {
+            assignment: assigned(program("a"), 1),
+            purpose: Purpose::Identity,
+            ..Wanted::default()
+        })
+        .await;
+    stream.assign(program("b"), 2);
+    stream.say(&request()).await;
+    assert!(matches!(stream.next().await, FromOperator::Certificate(_)));
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_no_sidecar_takes_is_not_sent() {
+    let replica = Replica::new();
+    let mut stream = replica.stream(Wanted::default()).await;
+    let huge = format!("\"{}\"", "x".repeat(MAX_TO_SIDECAR));
+    stream.assign(program_with("huge", 1, &huge), 5);
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    stream.assign(program("a"), 6);
+    assert_eq!(stream.snapshot().await.hash, "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_listens_is_taken_and_what_is_newer_is_skipped() {
+    let replica = Replica::new();
+    replica.pod("a", "u1");
+    let mut stream = replica.stream(Wanted::default()).await;
+    let listener = |port| ForeignListener {
+        address: (Ipv4Addr::UNSPECIFIED, port).into(),
+        user_id: 1,
+    };
+    let foreign = (1..=1_000).map(listener).collect();
+    stream
+        .say(&FromSidecar::Listeners(Listeners { foreign }))
+        .await;
+    let newer = RawValue::from_string(r#"{"type":"weather","body":{}}"#.to_owned());
+    let frame = encode(&newer.expect("JSON"), MAX_TO_OPERATOR).expect("a frame");
+    stream.far.write_all(&frame).await.expect("it is written");
+    stream.assign(program("a"), 5);
+    assert_eq!(stream.snapshot().await.hash, "a");
+}

@@ -1,0 +1,216 @@
+//! The NetworkPolicy of a gateway with servers on ports of their own.
+
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::authority::{authority, operator_with, until};
+use crate::cluster::{Cluster, spec, until_metric_above};
+
+const POLICY: &str = "sidegate-support";
+
+fn separate(port: u16) -> Value {
+    let mut spec = spec("support");
+    spec["servers"][0]["port"] = json!(port);
+    spec["servers"][0]["exposure"] = json!("SeparatePort");
+    spec["servers"][0]["listenPort"] = json!(9443);
+    spec
+}
+
+async fn policy(cluster: &Cluster) -> Option<kube::api::DynamicObject> {
+    let found = cluster.api("NetworkPolicy").get_opt(POLICY).await;
+    found.expect("an answer")
+}
+
+async fn until_closed(cluster: &Cluster, port: u16) -> kube::api::DynamicObject {
+    until("the policy", || async {
+        let policy = policy(cluster).await?;
+        let ports = &policy.data["spec"]["ingress"][0]["ports"];
+        let is = ports[0]["endPort"] == json!(port - 1) && ports[1]["port"] == json!(port + 1);
+        is.then_some(policy)
+    })
+    .await
+}
+
+async fn until_gone(cluster: &Cluster) {
+    until("the policy to go", || async {
+        policy(cluster).await.is_none().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_follows_its_gateway() {
+    let cluster = Cluster::new("policies").await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    let gateway = cluster.gateway("support", &separate(8080)).await;
+    let policy = until_closed(&cluster, 8080).await;
+    let owner = &policy.metadata.owner_references.as_ref().expect("an owner")[0];
+    assert_eq!(owner.uid, gateway.metadata.uid.clone().unwrap());
+    assert_eq!(
+        (owner.kind.as_str(), owner.name.as_str(), owner.controller),
+        ("McpGateway", "support", Some(true))
+    );
+    assert_eq!(
+        policy.data["spec"]["podSelector"],
+        json!({"matchLabels": {"app": "support"}})
+    );
+
+    cluster.gateway("support", &separate(8081)).await;
+    until_closed(&cluster, 8081).await;
+    // What somebody changes or deletes is mended.
+    let open = json!({"spec": {"ingress": [{}]}});
+    let api = cluster.api("NetworkPolicy");
+    let patched = api
+        .patch(POLICY, &PatchParams::default(), &Patch::Merge(open))
+        .await;
+    patched.expect("it is patched");
+    until_closed(&cluster, 8081).await;
+    cluster.delete("NetworkPolicy", POLICY).await;
+    until_closed(&cluster, 8081).await;
+
+    // Its owner does without.
+    let note =
+        |value: Value| json!({"metadata": {"annotations": {"sidegate.dev/network-policy": value}}});
+    let gateways = cluster.api("McpGateway");
+    let annotate = |value: Value| {
+        let patch = Patch::Merge(note(value));
+        let gateways = gateways.clone();
+        async move {
+            let params = PatchParams::default();
+            gateways
+                .patch("support", &params, &patch)
+                .await
+                .expect("it is patched")
+        }
+    };
+    annotate(json!("false")).await;
+    until_gone(&cluster).await;
+    annotate(Value::Null).await;
+    until_closed(&cluster, 8081).await;
+    cluster.gateway("support", &spec("support")).await;
+    until_gone(&cluster).await;
+    operator.stop().await.expect("it stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_right_after_a_restart() {
+    let cluster = Cluster::new("policies-restart").await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    cluster.gateway("support", &separate(8080)).await;
+    let before = until_closed(&cluster, 8080).await;
+    operator.stop().await.expect("it stops");
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    let unchanged = r#"sidegate_operator_reconciles_total{kind="McpGateway",result="unchanged"}"#;
+    until_metric_above(&operator, unchanged, 0).await;
+    // What is right is not written again.
+    let same = policy(&cluster).await.expect("it is there");
+    assert_eq!(same.metadata.managed_fields, before.metadata.managed_fields);
+    operator.stop().await.expect("it stops");
+    cluster.gateway("support", &separate(8090)).await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    let after = until_closed(&cluster, 8090).await;
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+    operator.stop().await.expect("it stops");
+}
+
+/// A gateway that was made again has the policy of the one before, until
+/// somebody collects that one's garbage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_of_a_gateway_that_is_gone_is_replaced() {
+    let cluster = Cluster::new("policies-again").await;
+    let before = cluster
+        .apply(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {
+                "name": POLICY,
+                "labels": {"app.kubernetes.io/managed-by": "sidegate-operator"},
+                "ownerReferences": [{
+                    "apiVersion": "sidegate.dev/v1alpha1", "kind": "McpGateway",
+                    "name": "support", "uid": "gone", "controller": true,
+                }],
+            },
+            "spec": {"podSelector": {}, "ingress": []},
+        }))
+        .await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    let gateway = cluster.gateway("support", &separate(8080)).await;
+    let policy = until_closed(&cluster, 8080).await;
+    assert_ne!(policy.metadata.uid, before.metadata.uid);
+    let owners = policy.metadata.owner_references.expect("owners");
+    assert_eq!(owners.len(), 1);
+    assert_eq!(Some(&owners[0].uid), gateway.metadata.uid.as_ref());
+    operator.stop().await.expect("it stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_policy_is_not_touched() {
+    let cluster = Cluster::new("policies-foreign").await;
+    let mine = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": POLICY},
+        "spec": {"podSelector": {"matchLabels": {"app": "support"}}, "ingress": [{}]},
+    });
+    let before = cluster.apply(mine).await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    cluster.gateway("support", &separate(8080)).await;
+    cluster
+        .until_status("support", |status| {
+            let text = status.to_string();
+            text.contains("NetworkPolicy policies-foreign/sidegate-support is not the operator's")
+        })
+        .await;
+    let found = policy(&cluster).await.expect("it is there");
+    assert_eq!(
+        found.metadata.resource_version,
+        before.metadata.resource_version
+    );
+    // Nor is it deleted when none is wanted.
+    cluster.gateway("support", &spec("support")).await;
+    cluster
+        .until_status("support", |status| {
+            !status.to_string().contains("NetworkPolicy")
+        })
+        .await;
+    assert!(policy(&cluster).await.is_some());
+    operator.stop().await.expect("it stops");
+}
+
+/// The pods of one that is younger are another gateway's, whose port must not
+/// be closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_without_pods_of_its_own_has_no_policy() {
+    let cluster = Cluster::new("policies-conflict").await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    cluster.gateway("support", &separate(8080)).await;
+    until_closed(&cluster, 8080).await;
+    cluster.gateway("a-second", &separate(8070)).await;
+    let ages = |name: &'static str| {
+        let cluster = &cluster;
+        async move {
+            cluster
+                .get("McpGateway", name)
+                .await
+                .metadata
+                .creation_timestamp
+        }
+    };
+    // Within one second the name decides.
+    let older = match ages("support").await < ages("a-second").await {
+        true => ("support", "a-second"),
+        false => ("a-second", "support"),
+    };
+    cluster
+        .until(older.1, "Accepted", ("False", "Conflicted"))
+        .await;
+    until("one policy", || async {
+        let policies = cluster.api("NetworkPolicy").list(&Default::default()).await;
+        let policies = policies.expect("an answer").items;
+        let names: Vec<_> = policies
+            .iter()
+            .filter_map(|it| it.metadata.name.clone())
+            .collect();
+        (names == [format!("sidegate-{}", older.0)]).then_some(())
+    })
+    .await;
+    operator.stop().await.expect("it stops");
+}
