@@ -17,7 +17,7 @@ export SIDEGATE_TEST_CLIENTS := $(TOOLS)/clients
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## Build the sidecar and the desk tool
@@ -28,8 +28,8 @@ run: build ## Run the quick start on loopback (Ctrl-C stops it)
 	./target/debug/sidegate-dev up -f manifests/quickstart.yaml
 
 .PHONY: test
-test: test-tools cluster-tools ## Install what the tests need and run all tests
-	$(CARGO) build --locked --bins
+test: test-tools api-tools ## Install what the tests need and run all tests
+	$(CARGO) build --locked --bins -p sidegate -p sidegate-dev -p sidegate-operator
 	@SIDEGATE_CLUSTER_TOOLS=$$(tests/cluster/build.sh 2>/dev/null) && export SIDEGATE_CLUSTER_TOOLS && \
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --locked --workspace --no-fail-fast && $(CARGO) test --locked --workspace --doc; \
@@ -53,9 +53,45 @@ $(TOOLS)/clients/.installed: $(CLIENTS)/package.json $(CLIENTS)/package-lock.jso
 	cd $(TOOLS)/clients && $(NPM) ci --silent --no-audit --no-fund
 	touch $@
 
+.PHONY: api-tools
+api-tools: ## Build etcd, kube-apiserver and kubectl once (needs Go; about 6 minutes, then cached)
+	@tests/cluster/build.sh api >/dev/null
+
 .PHONY: cluster-tools
-cluster-tools: ## Build etcd, kube-apiserver and kubectl once (needs Go; about 6 minutes, then cached)
-	@tests/cluster/build.sh >/dev/null
+cluster-tools: ## Build and install what a whole cluster of one node runs (root; 6 more minutes, once)
+	@tests/cluster/packages.sh
+	@tests/cluster/build.sh all >/dev/null
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+IMAGES  := target/images
+IMAGE   = ./target/debug/xtask image
+ARCHIVES := $(addprefix $(IMAGES)/,pause.tar sidegate.tar sidegate-operator.tar e2e-actor.tar)
+.PHONY: images
+images: cluster-tools ## Build the container images of the test cluster into target/images
+	for package in xtask sidegate sidegate-operator sidegate-e2e; do $(CARGO) build --locked -p $$package --bins || exit 1; done
+	$(IMAGE) --name sidegate.test/pause:1 --user 65535 --out $(IMAGES)/pause.tar \
+	  --binary "$$(tests/cluster/build.sh all 2>/dev/null)/pause"
+	$(IMAGE) --name sidegate:$(VERSION) --user 64020 --out $(IMAGES)/sidegate.tar --binary target/debug/sidegate
+	$(IMAGE) --name sidegate-operator:$(VERSION) --user 65532 --out $(IMAGES)/sidegate-operator.tar --binary target/debug/sidegate-operator
+	$(IMAGE) --name e2e-actor:dev --user 65534 --out $(IMAGES)/e2e-actor.tar --binary target/debug/e2e-actor
+
+.PHONY: cluster-up
+cluster-up: images ## Start a cluster of one node in namespaces, with the images (root)
+	@tests/cluster/up.sh $(ARCHIVES)
+
+.PHONY: cluster-down
+cluster-down: ## End the cluster and remove everything of it
+	@tests/cluster/down.sh
+
+.PHONY: kubectl
+kubectl: ## Talk to the cluster: make kubectl ARGS="get pods -A"
+	@tests/cluster/enter.sh kubectl $(ARGS)
+
+.PHONY: e2e
+e2e: images ## The test in a whole cluster, from its start to its end (root)
+	@tests/cluster/down.sh
+	@trap 'tests/cluster/down.sh' EXIT; trap 'exit 130' INT TERM; \
+	tests/cluster/up.sh $(ARCHIVES) && ./target/debug/e2e-scenario
 
 .PHONY: lint
 lint: ## Formatting, clippy and documentation, warnings refused
@@ -99,6 +135,12 @@ gen-check: build ## Check that the generated files are current
 bench: ## Compare the sidecar with a bare hyper proxy; writes target/bench/proxy.md
 	$(CARGO) build --locked --release -p sidegate
 	$(CARGO) bench --locked -p sidegate-tests --bench proxy
+
+.PHONY: bench-operator
+bench-operator: api-tools ## The control plane at its full size; writes target/bench/operator.md
+	for package in sidegate sidegate-operator; do $(CARGO) build --locked --release -p $$package || exit 1; done
+	@SIDEGATE_CLUSTER_TOOLS=$$(tests/cluster/build.sh 2>/dev/null) && export SIDEGATE_CLUSTER_TOOLS && \
+	ulimit -n "$$(ulimit -H -n)" && $(CARGO) bench --locked -p sidegate-tests --bench operator
 
 .PHONY: bench-parts
 bench-parts: ## Time the policy and the scanner by themselves

@@ -21,6 +21,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::net::TcpListener;
 
 pub use self::ledger::{Executed, Ledger, SeenRequest};
 use self::support::SupportServer;
@@ -64,6 +65,14 @@ impl DemoServer {
     pub async fn start(port: u16, path: &str) -> Result<Self, StartError> {
         let advice = "or give the server in the gateway another port";
         let listener = loopback::bind(port, "the demo MCP server", advice).await?;
+        Ok(Self::serve(listener, path)?)
+    }
+
+    /// Starts it on a listener that is open already.
+    ///
+    /// # Errors
+    /// The listener does not know its own address.
+    pub fn serve(listener: TcpListener, path: &str) -> io::Result<Self> {
         let ledger: Arc<Ledger> = Arc::default();
         let support = SupportServer::new(Arc::clone(&ledger));
         // It refuses hosts other than loopback by itself. Without a session it

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sidegate_config::documents::Documents;
+use sidegate_config::probes::RewrittenProbes;
 use sidegate_config::sidecar_config::SidecarConfig;
 use sidegate_policy::clock::Clock;
 use sidegate_proxy::listener::ListenOptions;
@@ -186,9 +187,11 @@ fn run_options(
         listen: ListenOptions {
             bind: Some(LOOPBACK),
             listen,
+            hold: None,
         },
         admin: stepped(options.admin, index),
         health: Some(stepped(options.health, index)),
+        probes: RewrittenProbes::default(),
         build: BuildOptions {
             allow_loopback: true,
         },
