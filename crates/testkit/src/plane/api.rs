@@ -6,10 +6,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::Request;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
+use super::{PATIENCE, STEP};
 use crate::apiserver::{Answer as KubectlAnswer, ApiServer};
 use crate::client::{Answer, Client};
 
@@ -59,9 +61,10 @@ impl Api {
         media_type: &str,
         body: &Value,
     ) -> anyhow::Result<Answer> {
-        let body = match body {
-            Value::Null => Bytes::new(),
-            body => Bytes::from(body.to_string()),
+        let body = if body.is_null() {
+            Bytes::new()
+        } else {
+            Bytes::from(body.to_string())
         };
         let request = Request::builder()
             .method(method)
@@ -70,7 +73,16 @@ impl Api {
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, media_type)
             .body(body)?;
-        self.client.send(request).await
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.client.send(request.clone()).await?;
+            // A server that has just started is ready before its caches are.
+            let is_early = answer.status == StatusCode::TOO_MANY_REQUESTS;
+            if !is_early || Instant::now() > end {
+                return Ok(answer);
+            }
+            sleep(STEP).await;
+        }
     }
 
     /// Reads an object or a list; none when it is not there.

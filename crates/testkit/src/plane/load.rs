@@ -52,7 +52,11 @@ impl Load {
             let mut calls = JoinSet::new();
             loop {
                 tick.tick().await;
-                while calls.try_join_next().is_some() {}
+                while let Some(ended) = calls.try_join_next() {
+                    if let Err(error) = ended {
+                        failed(&noted, Duration::ZERO, &error.to_string());
+                    }
+                }
                 let (call, noted) = (call(), Arc::clone(&noted));
                 calls.spawn(async move { note(&noted, call).await });
             }
@@ -117,16 +121,22 @@ async fn note(seen: &Mutex<Seen>, call: impl Future<Output = anyhow::Result<Answ
         Ok(Err(error)) => Some(format!("{error:#}")),
         Err(_) => Some("no answer".to_owned()),
     };
+    match failure {
+        Some(failure) => failed(seen, took, &failure),
+        None => {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.slowest = seen.slowest.max(took);
+            seen.answered += 1;
+        }
+    }
+}
+
+fn failed(seen: &Mutex<Seen>, took: Duration, failure: &str) {
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     seen.slowest = seen.slowest.max(took);
-    match failure {
-        None => seen.answered += 1,
-        Some(failure) => {
-            seen.failed += 1;
-            if seen.failures.len() < KEPT {
-                seen.failures.push(format!("after {took:?}: {failure}"));
-            }
-        }
+    seen.failed += 1;
+    if seen.failures.len() < KEPT {
+        seen.failures.push(format!("after {took:?}: {failure}"));
     }
 }
 
@@ -157,6 +167,14 @@ mod tests {
     #[should_panic(expected = "503")]
     async fn a_failure_is_told() {
         let (_upstream, load) = load_on(503).await;
+        until("one has failed", || (load.seen().failed > 0).then_some(())).await;
+        load.end();
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "panicked")]
+    async fn a_call_that_breaks_is_a_failure() {
+        let load = Load::start(200, || async { panic!("no call") });
         until("one has failed", || (load.seen().failed > 0).then_some(())).await;
         load.end();
     }
