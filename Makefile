@@ -108,7 +108,7 @@ check-deps: ## Direction of dependencies, and what the sidecar must not link
 	$(CARGO) run --locked -q -p xtask -- deps
 
 .PHONY: tidy
-tidy: ## Files that nothing compiles, overlong files, dependency floors
+tidy: ## Files that nothing compiles, overlong files, attacks without a test, dependency floors
 	$(CARGO) run --locked -q -p xtask -- tidy
 	$(CARGO) run --locked -q -p xtask -- floors
 

@@ -1,5 +1,12 @@
 //! Attacks that once got further than they should have, and their relatives.
 
+mod admin;
+mod exposition;
+mod files;
+mod handshakes;
+mod identities;
+mod metrics;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

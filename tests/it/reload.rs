@@ -45,6 +45,7 @@ async fn a_changed_rule_is_enforced_on_the_next_request() {
     }
 }
 
+/// CFG-004, CFG-006.
 #[tokio::test]
 async fn a_bad_change_leaves_the_last_good_one() {
     let stage = Stage::start(obliging).await;
@@ -95,6 +96,7 @@ async fn a_bad_change_leaves_the_last_good_one() {
     assert_ne!(config["version"], before["version"]);
 }
 
+/// CFG-008.
 #[tokio::test]
 async fn a_hundred_changes_fail_no_request() {
     let stage = Stage::start(obliging).await;
@@ -333,6 +335,7 @@ impl Write for Logged {
     }
 }
 
+/// ADM-004.
 #[tokio::test]
 async fn no_secret_is_written_anywhere() {
     let logged = Logged::default();

@@ -18,12 +18,12 @@ use crate::support::{METADATA, RESOURCE, SESSION, assert_refused, bare, gateway,
 /// The same name in another trust domain.
 const FOREIGN: &str = "spiffe://elsewhere.example/ns/crm/sa/agent";
 
-struct Stage {
-    issuer: TestIssuer,
-    upstream: Upstream,
-    authority: TestAuthority,
+pub(crate) struct Stage {
+    pub(crate) issuer: TestIssuer,
+    pub(crate) upstream: Upstream,
+    pub(crate) authority: TestAuthority,
     gateway: Value,
-    sidecar: TestSidecar,
+    pub(crate) sidecar: TestSidecar,
 }
 
 fn call() -> McpRequest {
@@ -35,7 +35,7 @@ fn documents(gateway: &Value, secret: &str) -> String {
 }
 
 impl Stage {
-    async fn start(mode: &str, change: impl FnOnce(&mut Value)) -> Self {
+    pub(crate) async fn start(mode: &str, change: impl FnOnce(&mut Value)) -> Self {
         let (issuer, upstream) = (TestIssuer::start().await, Upstream::start(obliging).await);
         let authority = TestAuthority::new();
         let mut gateway = gateway(&issuer, &upstream);
@@ -53,7 +53,7 @@ impl Stage {
     }
 
     /// A client without a certificate.
-    fn stranger(&self) -> Client {
+    pub(crate) fn stranger(&self) -> Client {
         self.trusting(self.authority.pem())
     }
 
@@ -61,15 +61,15 @@ impl Stage {
         Client::tls(self.sidecar.address("support"), authority_pem).host("localhost")
     }
 
-    fn client(&self, spiffe_id: &str) -> Client {
+    pub(crate) fn client(&self, spiffe_id: &str) -> Client {
         self.stranger().identity(&self.authority.client(spiffe_id))
     }
 
-    fn token(&self, scope: &str) -> String {
+    pub(crate) fn token(&self, scope: &str) -> String {
         self.issuer.token(RESOURCE).scope(scope).sign()
     }
 
-    fn secret(&self, server: &Issued, authority: &TestAuthority) -> String {
+    pub(crate) fn secret(&self, server: &Issued, authority: &TestAuthority) -> String {
         documents(
             &self.gateway,
             &secret("crm", "tls", server, Some(authority.pem())),
@@ -77,6 +77,7 @@ impl Stage {
     }
 }
 
+/// TLS-001, TLS-002, TLS-003, TLS-004.
 #[tokio::test]
 async fn only_a_good_certificate_gets_in() {
     let stage = Stage::start("Mutual", |_| {}).await;
@@ -142,6 +143,7 @@ async fn in_mode_server_a_token_is_who_somebody_is() {
     assert_refused(&stage.stranger().send(call()).await.unwrap(), 401, 4010);
 }
 
+/// TLS-006.
 #[tokio::test]
 async fn rules_name_workloads() {
     let stage = Stage::start("Mutual", |spec| {
@@ -296,6 +298,7 @@ async fn certificates_change_under_running_connections() {
     assert!(half.handshake().await.is_err());
 }
 
+/// TLS-026.
 #[tokio::test]
 async fn rotation_fails_no_handshake() {
     let stage = Stage::start("Mutual", |_| {}).await;
@@ -325,6 +328,7 @@ async fn rotation_fails_no_handshake() {
     assert!(calling.await.unwrap() > 0);
 }
 
+/// TLS-027.
 #[tokio::test]
 async fn half_a_rotation_leaves_the_old_pair() {
     let stage = Stage::start("Mutual", |_| {}).await;

@@ -140,6 +140,9 @@ pub mod reason {
     pub const PODS_NOT_INJECTED: &str = "PodsNotInjected";
     /// `Programmed`: a sidecar is too old for this configuration.
     pub const SIDECAR_OUTDATED: &str = "SidecarOutdated";
+    /// `Programmed`: a sidecar enforces something newer than the operator knows;
+    /// the message says what to do after a restore.
+    pub const OPERATOR_BEHIND: &str = "OperatorBehind";
     /// Of a failing pod: its server does not stay up beside the sidecar.
     pub const SERVER_NOT_STARTING: &str = "ServerNotStarting";
     /// Of a pod: it enforces nothing, because no gateway has it.

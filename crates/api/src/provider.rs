@@ -38,18 +38,21 @@ pub struct LlmProviderSpec {
     #[serde(rename = "type")]
     pub provider_type: ProviderType,
     /// A row of the built-in catalogue, such as groq, which knows the base URL
-    /// and the quirks of the provider.
+    /// and the quirks of the provider; for OpenAICompatible.
     #[cfg_attr(feature = "crd", schemars(schema_with = "crate::schema::dns_label"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
     /// Base URL of the provider's interface. Without it, that of preset or
     /// type. The Secret of the key must name the host of a URL given here in
-    /// its annotation sidegate.dev/allowed-hosts.
+    /// its annotation sidegate.dev/allowed-hosts, unless it is one of the
+    /// type's own, such as RESOURCE.openai.azure.com.
     #[cfg_attr(feature = "crd", schemars(schema_with = "crate::schema::base_url"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
     /// How requests to the provider are authenticated. Only a provider without
-    /// authentication has none.
+    /// authentication has none. A Secret goes to the provider's own host by
+    /// itself, and to others only if its annotation sidegate.dev/allowed-hosts
+    /// names them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
     /// How the provider's certificate is verified.
@@ -105,7 +108,7 @@ pub struct Credentials {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AwsSigV4 {
     /// The AWS region, such as eu-central-1.
-    #[cfg_attr(feature = "crd", schemars(schema_with = "crate::schema::dns_label"))]
+    #[cfg_attr(feature = "crd", schemars(schema_with = "crate::schema::aws_region"))]
     pub region: String,
     /// The access key id.
     pub access_key_id_ref: SecretKeyRef,

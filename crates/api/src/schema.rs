@@ -14,9 +14,10 @@ pub(crate) use rules::{
     provider_rules, rate_limit_rules, rule_rules, server_rules, time_rules, tls_rules,
 };
 pub(crate) use strings::{
-    audiences, base_url, claims, condition_type, cost, data_key, dns_label, header_name, hosts,
-    identity_url, issuer_name, label_key, label_values, labels, model_name, model_names,
-    object_name, origins, other_listeners, path, port, principal_names, reason, remote_url,
-    required_scopes, resource, resources, rule_methods, rule_names, rule_uris, scope_claims,
-    scope_hierarchy, scopes, server_names, service_accounts, spiffe_ids, time, variables,
+    audiences, aws_region, base_url, claims, condition_type, cost, data_key, dns_label,
+    header_name, hosts, identity_url, issuer_name, label_key, label_values, labels, model_name,
+    model_names, object_name, origins, other_listeners, path, port, principal_names, reason,
+    remote_url, required_scopes, resource, resources, rule_methods, rule_names, rule_uris,
+    scope_claims, scope_hierarchy, scopes, server_names, service_accounts, spiffe_ids, time,
+    variables,
 };

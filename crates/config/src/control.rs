@@ -17,6 +17,7 @@ mod envelope;
 pub mod frame;
 mod version;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -37,6 +38,9 @@ pub const HEARTBEAT_SECONDS: u64 = 10;
 pub const MAX_TO_SIDECAR: usize = 8 * 1024 * 1024;
 /// Largest frame to the operator, in bytes.
 pub const MAX_TO_OPERATOR: usize = 64 * 1024;
+/// Largest first frame to the operator, which is a [`Hello`]: nobody knows yet
+/// whose it is.
+pub const MAX_HELLO: usize = 24 * 1024;
 /// Most listeners that a sidecar reports.
 pub const MAX_LISTENERS: usize = 64;
 
@@ -247,7 +251,7 @@ pub enum RefusalReason {
 }
 
 /// What to enforce.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
     /// Its place in the order of snapshots.
@@ -259,6 +263,16 @@ pub struct Snapshot {
     /// values for servers that leave theirs to default.
     #[serde(default)]
     pub service_hosts: Vec<String>,
+}
+
+/// Without the configuration, which holds secrets.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("version", &self.version)
+            .field("service_hosts", &self.service_hosts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// There is nothing to enforce any more.

@@ -76,6 +76,8 @@ pub struct SecretDocument {
     pub name: String,
     /// Its type, such as `kubernetes.io/tls`.
     pub secret_type: String,
+    /// The hosts that it may be sent to, as its annotation says it.
+    pub allowed_hosts: Option<String>,
     /// Its values, decoded.
     pub data: BTreeMap<String, SecretText>,
     /// Where it was read.
@@ -223,12 +225,10 @@ impl Documents {
             .gateways
             .iter()
             .map(|document| (document.object(), &document.origin));
-        let providers = self.providers.iter().map(|document| {
-            (
-                object("LlmProvider", &document.namespace, &document.name),
-                &document.origin,
-            )
-        });
+        let providers = self
+            .providers
+            .iter()
+            .map(|document| (document.object(), &document.origin));
         let secrets = self.secrets.iter().map(|document| {
             (
                 object("Secret", &document.namespace, &document.name),
@@ -269,6 +269,25 @@ impl GatewayDocument {
     }
 }
 
+// === impl ProviderDocument ===
+
+impl ProviderDocument {
+    /// A provider that was not read from a file.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str, spec: LlmProviderSpec) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            spec,
+            origin: Origin::default(),
+        }
+    }
+
+    pub(crate) fn object(&self) -> String {
+        object("LlmProvider", &self.namespace, &self.name)
+    }
+}
+
 // === impl SecretDocument ===
 
 impl SecretDocument {
@@ -284,9 +303,17 @@ impl SecretDocument {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             secret_type: secret_type.to_owned(),
+            allowed_hosts: None,
             data,
             origin: Origin::default(),
         }
+    }
+
+    /// The same with an annotation of hosts that it may be sent to.
+    #[must_use]
+    pub fn allowing(mut self, hosts: Option<String>) -> Self {
+        self.allowed_hosts = hosts;
+        self
     }
 }
 

@@ -46,5 +46,5 @@ mod violations;
 pub mod watch;
 
 pub use build::build;
-pub use validate::{Options, ValidatedGateway, validate};
+pub use validate::{Options, ValidatedGateway, ValidatedProvider, validate, validate_provider};
 pub use violations::{Cause, Violation, Violations};

@@ -216,6 +216,26 @@ pub enum AuditArguments {
 // === impl SidecarConfig ===
 
 impl SidecarConfig {
+    /// The configuration of a gateway that is gone, which is kept for its ports
+    /// only: with no key but the one that the built-in authority certifies.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.tls = match self.tls {
+            TlsConfig::Plaintext => TlsConfig::Plaintext,
+            TlsConfig::BuiltIn { mutual } => TlsConfig::BuiltIn { mutual },
+            TlsConfig::Server {
+                certificate_pem: _,
+                key_pem: _,
+            } => TlsConfig::BuiltIn { mutual: false },
+            TlsConfig::Mutual {
+                certificate_pem: _,
+                key_pem: _,
+                client_ca_pem: _,
+            } => TlsConfig::BuiltIn { mutual: true },
+        };
+        self
+    }
+
     /// The configuration for people: without secrets.
     #[must_use]
     pub fn redacted_json(&self) -> Value {
@@ -310,6 +330,15 @@ mod tests {
             !json.to_string().contains("canary") && !debug.contains("canary"),
             "{debug}"
         );
+    }
+
+    #[test]
+    fn what_is_kept_for_its_ports_has_no_key() {
+        let kept = config().without_secrets();
+        assert_eq!(kept.tls, TlsConfig::BuiltIn { mutual: true });
+        let text = serde_json::to_string(&kept).expect("JSON");
+        assert!(!text.contains("canary"), "{text}");
+        assert_eq!(kept.servers, config().servers);
     }
 
     #[test]

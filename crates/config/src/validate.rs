@@ -7,21 +7,29 @@
 
 mod authentication;
 mod authorization;
+mod consent;
 mod jwks;
 mod limits;
 pub(crate) mod names;
 mod pem;
+mod provider;
+mod selector;
 mod servers;
 mod tls;
 mod unserved;
 mod uris;
 
+use sidegate_api::McpGatewaySpec;
 use sidegate_api::gateway::Server;
 use sidegate_policy::policy_config::PolicyConfig;
 
-use crate::documents::{Documents, GatewayDocument, path};
+pub use self::provider::{ValidatedProvider, validate_provider};
+use crate::documents::{Documents, GatewayDocument, Origin};
 use crate::sidecar_config::{AuditArguments, AuthenticationConfig, Limits, TlsConfig};
 use crate::violations::{Cause, Place, Violation, Violations};
+
+const EMPTY_SELECTOR: &str =
+    "is empty and would take every pod of the namespace: name a label in matchLabels";
 
 /// What differs between a cluster and files.
 #[derive(Debug, Clone)]
@@ -59,15 +67,18 @@ pub fn validate(
     options: &Options,
 ) -> Result<ValidatedGateway, Violations> {
     let gateway = choose(documents, gateway)?;
+    let spec = &gateway.spec;
     let mut check = Check {
-        gateway,
+        namespace: &gateway.namespace,
+        object: gateway.object(),
+        origin: &gateway.origin,
+        spec,
         documents,
         options,
         violations: Vec::new(),
         warnings: Vec::new(),
     };
-    let spec = &gateway.spec;
-    check.selector();
+    selector::check(&mut check, "spec.selector", &spec.selector, EMPTY_SELECTOR);
     servers::check(&mut check);
     let tls = tls::check(&mut check);
     let limits = limits::check(&mut check, &spec.limits);
@@ -132,9 +143,13 @@ fn audit_arguments(setting: sidegate_api::gateway::AuditArguments) -> AuditArgum
     }
 }
 
-/// What the checks of one gateway share.
-pub(crate) struct Check<'a> {
-    gateway: &'a GatewayDocument,
+/// What the checks of one object share: of a gateway, or of a provider.
+pub(crate) struct Check<'a, S = McpGatewaySpec> {
+    namespace: &'a str,
+    /// As violations call it.
+    object: String,
+    origin: &'a Origin,
+    spec: &'a S,
     documents: &'a Documents,
     options: &'a Options,
     violations: Vec<Violation>,
@@ -149,17 +164,34 @@ struct Bounds {
 
 // === impl Check ===
 
-impl Check<'_> {
+impl<S> Check<'_, S> {
     /// Something is wrong with a field.
     fn refuse(&mut self, field: &str, message: impl Into<String>) {
         self.refuse_because(Cause::Invalid, field, message);
     }
 
     fn refuse_because(&mut self, cause: Cause, field: &str, message: impl Into<String>) {
-        let place = self.gateway.origin.place(field);
-        let violation = Violation::new(place, message).about(self.gateway.object());
-        self.violations
-            .push(violation.in_field(field).because(cause));
+        let violation = self.violation(cause, field, message);
+        self.violations.push(violation);
+    }
+
+    /// The same, with the command that mends it.
+    fn refuse_with(
+        &mut self,
+        cause: Cause,
+        field: &str,
+        message: impl Into<String>,
+        command: &str,
+    ) {
+        let violation = self.violation(cause, field, message);
+        self.violations.push(violation.mended_by(command));
+    }
+
+    fn violation(&self, cause: Cause, field: &str, message: impl Into<String>) -> Violation {
+        Violation::new(self.origin.place(field), message)
+            .about(self.object.clone())
+            .in_field(field)
+            .because(cause)
     }
 
     /// Refuses what a check of a single value found.
@@ -227,9 +259,9 @@ impl Check<'_> {
         }
     }
 
-    /// A value of a ConfigMap of the gateway's namespace.
+    /// A value of a ConfigMap of the object's namespace.
     fn config_map_value(&mut self, field: &str, name: &str, key: &str) -> Option<Vec<u8>> {
-        let namespace = &self.gateway.namespace;
+        let namespace = self.namespace;
         let found = match self.documents.config_map(namespace, name) {
             None => Err(format!(
                 "there is no ConfigMap {namespace}/{name}: add it to the documents"
@@ -241,57 +273,6 @@ impl Check<'_> {
                 .ok_or_else(|| format!("ConfigMap {namespace}/{name} has no key `{key}`")),
         };
         self.refuse_err_because(Cause::ConfigMapNotFound, field, found)
-    }
-
-    fn selector(&mut self) {
-        let selector = &self.gateway.spec.selector;
-        if selector.is_empty() {
-            let message =
-                "is empty and would take every pod of the namespace: name a label in matchLabels";
-            self.refuse("spec.selector", message);
-        }
-        for (field, count, most) in [
-            ("matchLabels", selector.match_labels.len(), 32),
-            ("matchExpressions", selector.match_expressions.len(), 16),
-        ] {
-            self.at_most(&format!("spec.selector.{field}"), count, most);
-        }
-        for (label, value) in &selector.match_labels {
-            let field = path::key("spec.selector.matchLabels", label);
-            if !names::is_label_key(label) {
-                self.refuse(&field, names::LABEL_KEY);
-            }
-            if !names::is_label_value(value) {
-                self.refuse(&field, names::LABEL_VALUE);
-            }
-        }
-        for (index, requirement) in selector.match_expressions.iter().enumerate() {
-            use sidegate_api::selector::LabelOperator::{DoesNotExist, Exists, In, NotIn};
-
-            let field = format!("spec.selector.matchExpressions[{index}]");
-            if !names::is_label_key(&requirement.key) {
-                self.refuse(&format!("{field}.key"), names::LABEL_KEY);
-            }
-            let needs_values = match requirement.operator {
-                In | NotIn => true,
-                Exists | DoesNotExist => false,
-            };
-            if needs_values == requirement.values.is_empty() {
-                let message = "In and NotIn need values; Exists and DoesNotExist have none";
-                self.refuse(&format!("{field}.values"), message);
-            }
-            let values = requirement.values.as_slice();
-            self.at_most(&format!("{field}.values"), values.len(), 64);
-            for (at, value) in values.iter().enumerate() {
-                let field = format!("{field}.values[{at}]");
-                if !names::is_label_value(value) {
-                    self.refuse(&field, names::LABEL_VALUE);
-                }
-                if values.iter().take(at).any(|before| before == value) {
-                    self.refuse(&field, format!("`{value}` is there twice: remove one"));
-                }
-            }
-        }
     }
 }
 

@@ -85,6 +85,13 @@ impl Violation {
         self
     }
 
+    /// Adds a command that mends it. It is never cut: a part of a command does
+    /// something else.
+    pub(crate) fn mended_by(mut self, command: &str) -> Self {
+        self.message = format!("{}: `{command}`", self.message);
+        self
+    }
+
     pub(crate) fn about(mut self, object: impl Into<String>) -> Self {
         self.object = Some(object.into());
         self
@@ -347,5 +354,10 @@ mod tests {
         assert_eq!(Violation::new(at("a", 1), exact.clone()).message(), exact);
         let cut = Violation::new(at("a", 1), "ä".repeat(MAX_MESSAGE_CHARS + 1));
         assert_eq!(cut.message(), format!("{exact}…"));
+        let command = "c".repeat(MAX_MESSAGE_CHARS + 1);
+        assert_eq!(
+            cut.mended_by(&command).message(),
+            format!("{exact}…: `{command}`")
+        );
     }
 }

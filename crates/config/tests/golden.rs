@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use sidegate_config::documents::{self, Documents, SecretDocument};
 use sidegate_config::sidecar_config::{SecretText, SidecarConfig};
-use sidegate_config::{Options, Violations, build, validate};
+use sidegate_config::{Options, Violations, build, validate, validate_provider};
 
 fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -33,6 +34,46 @@ fn options(text: &str) -> Options {
 fn load(name: &str, text: &str) -> Result<SidecarConfig, Violations> {
     let documents = documents::parse(name, text)?;
     validate(&documents, None, &options(text)).map(build)
+}
+
+/// Everything that a file asks for, as people may see it.
+fn check(name: &str, text: &str) -> Result<Value, Violations> {
+    let documents = documents::parse(name, text)?;
+    let options = options(text);
+    let providers = providers(&documents, &options);
+    if documents.gateways.is_empty() && !documents.providers.is_empty() {
+        return providers.map(|providers| json!({ "providers": providers }));
+    }
+    let gateway = validate(&documents, None, &options).map(build);
+    match (gateway, providers) {
+        (Ok(config), Ok(_)) => Ok(config.redacted_json()),
+        (gateway, providers) => {
+            let found = [gateway.err(), providers.err()];
+            Err(found.into_iter().flatten().flatten().collect())
+        }
+    }
+}
+
+/// Where the requests of each provider go.
+fn providers(
+    documents: &Documents,
+    options: &Options,
+) -> Result<BTreeMap<String, String>, Violations> {
+    let mut hosts = BTreeMap::new();
+    let mut found = Vec::new();
+    for provider in &documents.providers {
+        let name = format!("{}/{}", provider.namespace, provider.name);
+        match validate_provider(documents, provider, options) {
+            Ok(valid) => {
+                hosts.insert(name, valid.host().to_owned());
+            }
+            Err(violations) => found.extend(violations),
+        }
+    }
+    match found.is_empty() {
+        true => Ok(hosts),
+        false => Err(found.into_iter().collect()),
+    }
 }
 
 #[test]
@@ -60,10 +101,9 @@ fn golden_files() {
             .expect("a name");
         let text = fs::read_to_string(&path).expect("a text");
         let stem = name.trim_end_matches(".yaml");
-        match load(name, &text) {
-            Ok(config) => {
+        match check(name, &text) {
+            Ok(shown) => {
                 assert!(name.starts_with("good-"), "{name} was accepted");
-                let shown = config.redacted_json();
                 assert_secret_free(&shown.to_string());
                 insta::assert_json_snapshot!(stem, shown);
             }
@@ -123,6 +163,7 @@ fn every_example_is_valid() {
             let validated = validate(&documents, Some(&name), &options);
             validated.unwrap_or_else(|found| panic!("{found}"));
         }
+        providers(&documents, &options).unwrap_or_else(|found| panic!("{found}"));
     }
 }
 

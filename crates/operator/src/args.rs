@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use sidegate_policy::principal::SpiffeId;
 use sidegate_telemetry::logging::Level;
+use sidegate_tls::{is_dns_label, is_dns_name};
 
 /// The control plane of Sidegate.
 #[derive(Debug, Parser)]
@@ -33,7 +35,7 @@ pub(crate) enum Command {
 )]
 pub(crate) struct RunArgs {
     /// The one namespace whose objects are served [default: all]
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", value_parser = namespace)]
     pub(crate) namespace: Option<String>,
     /// Elect a leader among the replicas; only the leader writes statuses
     #[arg(long)]
@@ -63,17 +65,17 @@ pub(crate) struct RunArgs {
     pub(crate) control_plane_url: Option<String>,
     /// The operator's own namespace, which has the Secret of its certificate
     /// authority [default: that of its service account or kubeconfig]
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", value_parser = namespace)]
     pub(crate) own_namespace: Option<String>,
     /// Domain of the cluster's Services
-    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    #[arg(long, value_name = "NAME", default_value = "cluster.local", value_parser = cluster_domain)]
     pub(crate) cluster_domain: String,
     /// Host of a gateway's resources that may be in the certificates of its
     /// pods: a name, or `*.` and a domain. May be given several times
-    #[arg(long = "certificate-host", value_name = "PATTERN")]
+    #[arg(long = "certificate-host", value_name = "PATTERN", value_parser = certificate_host)]
     pub(crate) certificate_hosts: Vec<String>,
     /// Trust domain of service accounts in rules, and of sidecars
-    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    #[arg(long, value_name = "NAME", default_value = "cluster.local", value_parser = trust_domain)]
     pub(crate) trust_domain: String,
     /// Log level: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
@@ -94,14 +96,73 @@ pub(crate) struct ManifestsArgs {
 /// the two have the same version.
 const SIDECAR_IMAGE: &str = concat!("sidegate:", env!("CARGO_PKG_VERSION"));
 
-/// Sidecars speak TLS there and take a host and a port from it.
+/// Sidecars speak TLS there and take a host and a port from it. They believe
+/// only a certificate for that host.
 fn control_plane_url(text: &str) -> Result<String, String> {
     let url: http::Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
     let plain = matches!(url.path(), "" | "/") && url.query().is_none();
-    if url.scheme_str() != Some("https") || url.host().is_none() || !plain {
-        return Err("must be https:// with a host and perhaps a port, nothing else".to_owned());
+    let authority = url.authority().filter(|it| !it.as_str().contains('@'));
+    let host = match (url.scheme_str(), authority) {
+        (Some("https"), Some(authority)) if plain => authority.host(),
+        _ => {
+            let message = "must be https:// with a host and perhaps a port, nothing else";
+            return Err(message.to_owned());
+        }
+    };
+    if !is_dns_name(host) {
+        return Err(format!(
+            "{host} is not a DNS name in lower case, and certificates have nothing else: give \
+             the name of a Service, such as https://sidegate-operator.sidegate-system.svc:9443"
+        ));
+    }
+    let has_port = authority.is_some_and(|it| it.as_str() != host);
+    if has_port && url.port_u16().is_none_or(|port| port == 0) {
+        return Err("its port is not a number from 1 to 65535".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn cluster_domain(text: &str) -> Result<String, String> {
+    let name = text.trim_matches('.');
+    if is_dns_name(name) {
+        return Ok(name.to_owned());
+    }
+    let lower = name.to_ascii_lowercase();
+    Err(match is_dns_name(&lower) {
+        true => format!("write it in lower case: {lower}"),
+        false => "not a DNS name, such as cluster.local".to_owned(),
+    })
+}
+
+fn certificate_host(text: &str) -> Result<String, String> {
+    let lower = text.to_ascii_lowercase();
+    if is_dns_name(lower.strip_prefix("*.").unwrap_or(&lower)) {
+        return Ok(lower);
+    }
+    let message =
+        "neither a DNS name nor `*.` and one: certificates have no addresses and no ports";
+    Err(message.to_owned())
+}
+
+/// What can stand in a SPIFFE id.
+fn trust_domain(text: &str) -> Result<String, String> {
+    match format!("spiffe://{text}").parse::<SpiffeId>() {
+        Ok(id) if id.trust_domain() == text => Ok(text.to_owned()),
+        Ok(_) | Err(_) => Err(
+            "not the name of a trust domain: lower-case letters, digits, dots, dashes and \
+             underscores, such as cluster.local"
+                .to_owned(),
+        ),
+    }
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    match is_dns_label(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("not the name of a namespace: lower-case letters, digits and dashes".to_owned())
+        }
+    }
 }
 
 #[cfg(test)]
@@ -135,8 +196,43 @@ mod tests {
             "https://op.example?x=1",
             "https://",
             "",
+            // Certificates have no addresses.
+            "https://10.0.0.1:9443",
+            "https://[fd00::1]:9443",
+            "https://Op.example",
+            "https://op_1.example",
+            "https://me@op.example",
+            "https://op.example:0",
+            "https://op.example:70000",
         ] {
             assert!(control_plane_url(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn names_that_no_certificate_can_have_are_refused() {
+        let refused = |flag: &str, value: &str| {
+            let parsed = Args::try_parse_from(["o", "run", flag, value]);
+            parsed.err().map(|error| error.to_string())
+        };
+        for (flag, good, bad) in [
+            ("--cluster-domain", "cluster.local", "Foo"),
+            ("--cluster-domain", "cluster.local.", "a b"),
+            ("--cluster-domain", "k8s", ""),
+            ("--trust-domain", "example.org", "Example.org"),
+            ("--trust-domain", "a_b", "a/b"),
+            ("--trust-domain", "cluster.local", ""),
+            ("--certificate-host", "*.example.com", "*"),
+            ("--certificate-host", "a.example.com", "10.0.0.1"),
+            ("--own-namespace", "sidegate-system", "a.b"),
+            ("--namespace", "crm", "Crm"),
+        ] {
+            assert_eq!(refused(flag, good), None);
+            assert!(refused(flag, bad).is_some(), "{flag} {bad}");
+        }
+        let told = refused("--cluster-domain", "Foo").unwrap_or_default();
+        assert!(told.contains("write it in lower case: foo"), "{told}");
+        let told = refused("--control-plane-url", "https://10.0.0.1:9443").unwrap_or_default();
+        assert!(told.contains("the name of a Service"), "{told}");
     }
 }

@@ -22,9 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sidegate_policy::principal::{InvalidSpiffeId, SpiffeId};
-use sidegate_tls::{AuthorityError, CertificateRequest, ServerMaterial, Subject, Usages};
+use sidegate_tls::{
+    AuthorityError, CertificateRequest, MAX_DNS_NAMES, ServerMaterial, Subject, Usages, is_dns_name,
+};
 use thiserror::Error;
 use tokio::sync::watch;
+use tracing::warn;
 
 pub(crate) use self::endpoint::{Clients, Endpoint};
 pub(crate) use self::keeper::Keeper;
@@ -120,7 +123,9 @@ impl Trust {
     }
 
     /// Signs a pod's certificate, for server and client, and returns its chain
-    /// in PEM, leaf first. It ends with the root at the latest.
+    /// in PEM, leaf first. It ends with the root at the latest. Names that no
+    /// certificate can carry are left out: one of them must not keep the pod
+    /// from having any.
     ///
     /// # Errors
     /// The request, the identity or the root cannot be used.
@@ -134,7 +139,7 @@ impl Trust {
         let subject = Subject {
             common_name: identity.pod_uid.clone(),
             spiffe_id: Some(identity.spiffe_id()?),
-            dns_names: identity.dns_names.clone(),
+            dns_names: identity.signable_names(),
             usages: Usages::Both,
         };
         let root = &self.workload.signer().authority;
@@ -176,6 +181,17 @@ impl fmt::Debug for Trust {
 // === impl WorkloadIdentity ===
 
 impl WorkloadIdentity {
+    /// The names that a certificate can carry.
+    fn signable_names(&self) -> Vec<String> {
+        let good = self.dns_names.iter().filter(|name| is_dns_name(name));
+        let names: Vec<_> = good.take(MAX_DNS_NAMES).cloned().collect();
+        let left_out = self.dns_names.len() - names.len();
+        if left_out > 0 {
+            warn!(pod_uid = %self.pod_uid, left_out, "names are left out of a certificate");
+        }
+        names
+    }
+
     /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
     fn spiffe_id(&self) -> Result<SpiffeId, InvalidSpiffeId> {
         let Self {

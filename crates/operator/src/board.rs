@@ -5,21 +5,44 @@
 //! one state. Streams follow their pod and are told when something about it
 //! changes; what sidecars report goes on to the conditions of their pods.
 //!
-//! An assignment is stamped with how much of the cluster it was made of. The
-//! stamp grows with what the gateway watch and the references tell. Pods and
-//! Services do not count: a replica whose gateway watch hangs must not stamp
-//! old content with the number of a new pod. While a change of a gateway is not
-//! built yet, or cannot be, the stamp of its last good program stays.
+//! An assignment is stamped with a revision of the cluster, and a sidecar takes
+//! nothing else with a lower stamp than what it enforces. So a rule that was
+//! removed does not come back when a sidecar moves to a replica that lags,
+//! because every stamp is exact: a program with stamp `s` is made of its gateway
+//! as it was at `s`, with all changes up to `s` and with none after.
+//!
+//! - Only the gateway watch raises stamps. It tells changes in their order, so
+//!   one at `s` says that all before are known. What was seen of pods, Services,
+//!   Secrets or ConfigMaps says nothing about gateways: a replica whose gateway
+//!   watch hangs must not stamp old rules with the number of a new Secret.
+//! - While a change is not built, or is not valid, the last good program keeps
+//!   the stamp that it had before the change.
+//! - From a list, an object comes before all that the list has; its program has
+//!   the object's own version then ([`Programs`]).
+//!
+//! Of two stamps the higher one is therefore of the same or a later state of
+//! the gateway. A change of a Secret goes out with the stamp that the program
+//! had, which sidecars of this replica take; so does one that moves between
+//! replicas, which may see a Secret's old value again for as long as a watch of
+//! that Secret lags: one number cannot order two things.
+//!
+//! Waiting for a higher stamp ends. A sidecar may know of one by a list that
+//! another replica read when no gateway changed, so the watch here would never
+//! tell as much. Then the gateways of the namespace are read ([`Board::confirm`]):
+//! if at revision `r` they are what is known here, what is known is exact at
+//! `r`. If they are not, the watch is late, and there is nothing to serve.
 
 mod assignment;
 mod changes;
 mod programs;
+mod progress;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use sidegate_config::control::{ForeignListener, RejectReason, SnapshotVersion};
@@ -27,12 +50,18 @@ use tokio::sync::watch;
 
 use self::assignment::Followed;
 use self::programs::Programs;
+use self::progress::Progress;
 use crate::key::Key;
 use crate::pod_condition::PodConditions;
+use crate::queue::Queue;
 use crate::world::World;
 
 pub(crate) use self::changes::{Asked, revision_of};
 pub(crate) use self::programs::{Assessment, Draft, Published};
+pub(crate) use self::progress::Versions;
+
+/// How long a watch may usually take to tell what another replica knows.
+const USUAL_LAG: Duration = Duration::from_millis(500);
 
 /// A pod and no successor of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,8 +79,6 @@ pub(crate) struct KnownPod {
     pub(crate) uid: Arc<str>,
     /// The service account that it runs as.
     pub(crate) service_account: Arc<str>,
-    /// Whether its sidecar once enforced something, and so has a certificate.
-    pub(crate) ever_programmed: bool,
 }
 
 /// What the sidecars of a gateway enforce.
@@ -84,7 +111,7 @@ pub(crate) enum Assigned {
 pub(crate) struct Assignment {
     /// What it is to enforce.
     pub(crate) assigned: Assigned,
-    /// How much of the cluster was seen when this was made.
+    /// The revision at which its gateway was what this is made of.
     pub(crate) revision: u64,
     /// Names for its certificate.
     pub(crate) dns_names: Vec<String>,
@@ -115,6 +142,12 @@ pub(crate) enum PodReport {
         /// The format that it does not know.
         schema_version: u32,
     },
+    /// It enforces this, which is newer than all that this replica has seen,
+    /// and has been for a while.
+    Behind {
+        /// What it enforces.
+        in_force: SnapshotVersion,
+    },
     /// What other processes of the pod listen on.
     Listeners(Vec<ForeignListener>),
     /// Its stream ended. What it enforced, it goes on to enforce.
@@ -131,7 +164,10 @@ pub(crate) struct Naming {
 /// Which pod enforces what.
 pub(crate) struct Board {
     state: Mutex<State>,
-    revision: watch::Sender<u64>,
+    /// Changes when more is known.
+    progressed: watch::Sender<()>,
+    /// Namespaces where a sidecar knows more.
+    behind: Queue<Arc<str>>,
     synced: watch::Sender<bool>,
     conditions: Arc<PodConditions>,
 }
@@ -140,8 +176,7 @@ struct State {
     world: World,
     programs: Programs,
     followed: HashMap<Key, Followed>,
-    /// The highest resource version that was seen.
-    revision: u64,
+    progress: Progress,
     /// Whether everything was told.
     synced: bool,
     naming: Naming,
@@ -156,13 +191,14 @@ impl Board {
             world: World::default(),
             programs: Programs::default(),
             followed: HashMap::new(),
-            revision: 0,
+            progress: Progress::default(),
             synced: false,
             naming,
         };
         Self {
             state: Mutex::new(state),
-            revision: watch::Sender::new(0),
+            progressed: watch::Sender::new(()),
+            behind: Queue::default(),
             synced: watch::Sender::new(false),
             conditions,
         }
@@ -181,7 +217,6 @@ impl Board {
         Some(KnownPod {
             uid: Arc::clone(&facts.uid),
             service_account: Arc::clone(&facts.service_account),
-            ever_programmed: facts.ever_programmed,
         })
     }
 
@@ -196,38 +231,35 @@ impl Board {
         state.follow(pod)
     }
 
-    /// Waits until this replica has seen as much. Then everybody who follows a
-    /// pod is told, unless a change of its gateway is still being built: then,
-    /// as soon as it is.
-    pub(crate) async fn wait_for_revision(&self, at_least: u64) {
-        let mut revision = self.revision.subscribe();
-        let reached = revision.wait_for(|seen| *seen >= at_least).await;
-        // The sender is this board's, so it is there; the guard must go.
-        drop(reached);
-        self.lock().stamp_again(at_least);
-    }
-
     /// A sidecar reports; it is written into the conditions of its pod.
     pub(crate) fn report(&self, pod: &PodRef, report: PodReport) {
-        let ports = {
-            let mut state = self.lock();
+        let (conditions, ports) = {
+            let state = self.lock();
             let Some(facts) = state.world.pod(&pod.key) else {
                 return;
             };
             if facts.uid != pod.uid {
                 return;
             }
-            if let PodReport::Confirmed(version) = &report
-                && !version.hash.is_empty()
-            {
-                state.world.programmed_once(&pod.key);
-            }
-            if matches!(report, PodReport::Disconnected) {
-                state.forget_unfollowed(&pod.key);
-            }
-            state.world.server_ports(&pod.key)
+            let conditions = facts.conditions.clone();
+            (conditions, state.world.server_ports(&pod.key))
         };
-        self.conditions.report(pod, report, &ports);
+        if report == PodReport::Disconnected {
+            self.conditions.ended(pod, &conditions);
+        } else {
+            self.conditions.report(pod, report, &ports);
+        }
+    }
+
+    /// Somebody does not follow the pod any more. Nothing is kept for one that
+    /// nobody follows.
+    pub(crate) fn unfollowed(&self, pod: &PodRef) {
+        self.lock().forget_unfollowed(&pod.key);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count_followed(&self) -> usize {
+        self.lock().followed.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -16,8 +16,9 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sidegate_telemetry::places::Places;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -28,10 +29,12 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// The Prometheus text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const MAX_CONNECTIONS: usize = 128;
+/// From one address.
+const MAX_CONNECTIONS_EACH: usize = 32;
 /// For a head, and between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// For everything that happens on one connection.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const BACKOFF: Duration = Duration::from_millis(100);
 
@@ -61,18 +64,22 @@ pub(crate) async fn bind(address: Option<SocketAddr>, default: u16) -> io::Resul
 
 /// Answers until it is dropped, connections included.
 pub(crate) async fn serve(listener: TcpListener, health: Arc<dyn Health>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // Whoever comes gets in: it may be the kubelet.
+    let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS_EACH);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    continue;
-                };
+            Ok((stream, address)) => {
+                let (stands, lost) = oneshot::channel::<()>();
+                let place = places.take(address.ip(), stands);
                 let health = Arc::clone(&health);
                 connections.spawn(async move {
-                    connection(stream, health).await;
+                    tokio::select! {
+                        biased;
+                        _gives_way = lost => {}
+                        () = connection(stream, health) => {}
+                    }
                     drop(place);
                 });
             }
@@ -135,7 +142,12 @@ fn answer(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpSocket;
+
     use super::*;
+
+    const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
     struct Fixed(bool);
 
@@ -168,5 +180,46 @@ mod tests {
         assert_eq!(status(true, "GET", "/"), 404);
         assert_eq!(status(true, "POST", "/config"), 404);
         assert_eq!(status(true, "POST", "/readyz"), 405);
+    }
+
+    async fn connect(from: [u8; 4], to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::from(from), 0).into())?;
+        socket.connect(to).await
+    }
+
+    /// A probe as the kubelet sends it.
+    async fn probe(from: [u8; 4], to: SocketAddr) -> String {
+        let probe = async {
+            let mut stream = connect(from, to).await?;
+            let head = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            stream.write_all(head).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, io::Error>(answer)
+        };
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, probe).await;
+        answer.expect("in time").expect("an answer")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_probe_is_answered_while_idle_connections_fill_the_port() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve(listener, Arc::new(Fixed(true))));
+        let mut idle = Vec::new();
+        for last in 1..=5 {
+            for _ in 0..MAX_CONNECTIONS_EACH {
+                let stream = connect([127, 0, 0, last], address).await;
+                idle.push(stream.expect("connected"));
+            }
+        }
+        for from in [[127, 0, 0, 9], [127, 0, 0, 1]] {
+            let answer = probe(from, address).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        let closed = idle[0].read(&mut [0]).await;
+        assert!(matches!(closed, Ok(0) | Err(_)), "the oldest gave way");
+        server.abort();
     }
 }

@@ -41,7 +41,7 @@ pub(crate) enum Watch {
 /// How a reconcile ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReconcileResult {
-    /// The status was written.
+    /// The status was written, or what belongs to the object.
     Written,
     /// The status was right already.
     Unchanged,

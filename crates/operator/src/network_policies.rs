@@ -3,11 +3,13 @@
 //! Under exposure `SeparatePort` the server's own port is open beside the
 //! sidecar's. The policy admits every port but that one, and whoever enforces
 //! policies in the cluster closes it. It belongs to its gateway and goes with
-//! it. One of somebody else with its name is left alone.
+//! it. One of somebody else with its name is left alone, and where somebody
+//! else's decides about the same pods there is none of ours.
 
+mod known;
 mod policy;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +28,9 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use self::policy::{name_of, owner_uid, policy_of};
-use crate::authority::{MANAGED_BY, MANAGED_BY_US, is_ours};
+use self::known::{Change, Known};
+use self::policy::{closed_ports, name_of, owner_uid, policy_of};
+use crate::authority::is_ours;
 use crate::chain::Chain;
 use crate::events::CONTROLLER;
 use crate::key::Key;
@@ -42,11 +45,13 @@ pub(crate) struct NetworkPolicies {
     client: Client,
     queue: Arc<Queue>,
     known: Arc<Mutex<Known>>,
+    asked: Arc<Mutex<Asked>>,
     synced: watch::Receiver<bool>,
     watch: AbortHandle,
 }
 
-type Known = HashMap<Key, Arc<NetworkPolicy>>;
+/// The gateways that want a policy: what others decide is about them.
+type Asked = HashSet<Key>;
 
 /// What became of a gateway's policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +62,9 @@ pub(crate) enum PolicyState {
     Unchanged,
     /// Somebody else's has its name.
     Foreign(Key),
+    /// Somebody else's decides already who reaches the gateway's pods, which
+    /// must not reach these ports.
+    Decided(Key, BTreeSet<u16>),
 }
 
 /// Why a policy could not be written.
@@ -83,25 +91,50 @@ impl NetworkPolicies {
             Some(namespace) => Api::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         };
-        let known = Arc::<Mutex<Known>>::default();
+        let (known, asked) = (Arc::<Mutex<Known>>::default(), Arc::default());
         let (synced_tx, synced) = watch::channel(false);
-        let task = follow(api, Arc::clone(&known), Arc::clone(&queue), synced_tx);
+        let follower = Follower {
+            known: Arc::clone(&known),
+            asked: Arc::clone(&asked),
+            queue: Arc::clone(&queue),
+        };
+        let task = follower.follow(api, synced_tx);
         Self {
             client,
             queue,
             known,
+            asked,
             synced,
             watch: tokio::spawn(task).abort_handle(),
         }
     }
 
-    /// Makes the policy of a gateway what it should be: for one that has its
-    /// pods.
+    /// Makes the policy of a gateway what it should be: for one that is accepted
+    /// and has its pods, in a namespace that allows injection.
     ///
     /// # Errors
     /// It could not be written; try again.
     pub(crate) async fn apply(&self, gateway: &McpGateway) -> Result<PolicyState, PolicyError> {
-        self.bring_about(gateway, policy_of(gateway)).await
+        let wanted = policy_of(gateway);
+        match self.decided(gateway, wanted.as_ref()).await? {
+            Some(decided) => {
+                self.bring_about(gateway, None).await?;
+                Ok(decided)
+            }
+            None => self.bring_about(gateway, wanted).await,
+        }
+    }
+
+    /// Leaves the policy of a gateway as it is, unless somebody else decides:
+    /// for one that is not accepted any more, whose sidecars go on.
+    ///
+    /// # Errors
+    /// It could not be deleted; try again.
+    pub(crate) async fn keep(&self, gateway: &McpGateway) -> Result<PolicyState, PolicyError> {
+        match self.decided(gateway, policy_of(gateway).as_ref()).await? {
+            Some(_) => self.bring_about(gateway, None).await,
+            None => Ok(PolicyState::Unchanged),
+        }
     }
 
     /// Takes the policy of a gateway away: for one whose pods another one has.
@@ -112,25 +145,55 @@ impl NetworkPolicies {
         self.bring_about(gateway, None).await
     }
 
+    /// The gateway is gone.
+    pub(crate) fn forget(&self, gateway: &Key) {
+        lock(&self.asked).remove(gateway);
+    }
+
+    /// Whether somebody else decides about the pods of a gateway that wants a
+    /// policy.
+    async fn decided(
+        &self,
+        gateway: &McpGateway,
+        wanted: Option<&NetworkPolicy>,
+    ) -> Result<Option<PolicyState>, PolicyError> {
+        let key = Key::of(gateway);
+        if wanted.is_none() {
+            lock(&self.asked).remove(&key);
+            return Ok(None);
+        }
+        // Before the look: what comes after it asks again.
+        lock(&self.asked).insert(key);
+        let own = own_key(gateway);
+        self.until_synced(&own).await?;
+        let other = lock(&self.known).decides(gateway, &own);
+        let closed = || closed_ports(&gateway.spec.servers);
+        Ok(other.map(|other| PolicyState::Decided(other, closed())))
+    }
+
+    async fn until_synced(&self, key: &Key) -> Result<(), PolicyError> {
+        let mut synced = self.synced.clone();
+        let patience = timeout(PATIENCE, synced.wait_for(|synced| *synced));
+        // Without the guard, which must not be held any longer.
+        let is_synced = patience.await.is_ok_and(|synced| synced.is_ok());
+        match is_synced {
+            true => Ok(()),
+            false => Err(PolicyError::Timeout(key.clone())),
+        }
+    }
+
     async fn bring_about(
         &self,
         gateway: &McpGateway,
         wanted: Option<NetworkPolicy>,
     ) -> Result<PolicyState, PolicyError> {
-        let namespace = gateway.namespace().unwrap_or_default();
-        let key = Key::new(&namespace, &name_of(gateway));
-        let mut synced = self.synced.clone();
-        if wanted.is_none() && !*synced.borrow() {
+        let key = own_key(gateway);
+        if wanted.is_none() && !*self.synced.borrow() {
             // Once it is known what there is, each owner is asked for.
             return Ok(PolicyState::Unchanged);
         }
-        let patience = timeout(PATIENCE, synced.wait_for(|synced| *synced));
-        // Without the guard, which must not be held any longer.
-        let is_synced = patience.await.is_ok_and(|synced| synced.is_ok());
-        if !is_synced {
-            return Err(PolicyError::Timeout(key));
-        }
-        let known = lock(&self.known).get(&key).cloned();
+        self.until_synced(&key).await?;
+        let known = lock(&self.known).ours(&key);
         let (wanted, known) = match (wanted, known) {
             (None, None) => return Ok(PolicyState::Unchanged),
             (None, Some(known)) => {
@@ -167,18 +230,18 @@ impl NetworkPolicies {
         };
         let api = self.api(key);
         match self.ask(key, api.create(&params, wanted)).await? {
-            Asked::Done(written) => Ok(self.wrote(key, written)),
-            Asked::Other => match self.ask(key, api.get(&key.name)).await? {
+            Reply::Done(written) => Ok(self.wrote(key, written)),
+            Reply::Other => match self.ask(key, api.get(&key.name)).await? {
                 // The watch is late.
-                Asked::Done(there) if is_ours(&there) => Err(PolicyError::Outdated(key.clone())),
-                Asked::Done(_) => {
+                Reply::Done(there) if is_ours(&there) => Err(PolicyError::Outdated(key.clone())),
+                Reply::Done(_) => {
                     let request = Request::Gateway(Key::of(gateway));
                     self.queue.add(request, LOOK_AGAIN);
                     let state = PolicyState::Foreign(key.clone());
                     warn!(policy = %key, "{state}");
                     Ok(state)
                 }
-                Asked::Other => Err(PolicyError::Outdated(key.clone())),
+                Reply::Other => Err(PolicyError::Outdated(key.clone())),
             },
         }
     }
@@ -195,8 +258,8 @@ impl NetworkPolicies {
         let api = self.api(key);
         let patch = Patch::Apply(&wanted);
         match self.ask(key, api.patch(&key.name, &params, &patch)).await? {
-            Asked::Done(written) => Ok(self.wrote(key, written)),
-            Asked::Other => Err(PolicyError::Outdated(key.clone())),
+            Reply::Done(written) => Ok(self.wrote(key, written)),
+            Reply::Other => Err(PolicyError::Outdated(key.clone())),
         }
     }
 
@@ -208,19 +271,19 @@ impl NetworkPolicies {
         let api = self.api(key);
         let deleted = async { api.delete(&key.name, &params).await.map(drop) };
         match self.ask(key, deleted).await? {
-            Asked::Done(()) => {
-                lock(&self.known).remove(key);
+            Reply::Done(()) => {
+                let _told_by_watch = lock(&self.known).remove(key);
                 info!(policy = %key, "a network policy is not wanted any more and was deleted");
                 Ok(PolicyState::Written)
             }
             // It went by itself; its watch tells.
-            Asked::Other => Ok(PolicyState::Unchanged),
+            Reply::Other => Ok(PolicyState::Unchanged),
         }
     }
 
     /// Remembers it at once, before its watch tells the same.
     fn wrote(&self, key: &Key, written: NetworkPolicy) -> PolicyState {
-        lock(&self.known).insert(key.clone(), Arc::new(written));
+        let _nothing_new = lock(&self.known).put(written);
         info!(policy = %key, "a network policy was written");
         PolicyState::Written
     }
@@ -229,13 +292,13 @@ impl NetworkPolicies {
         &self,
         key: &Key,
         asked: impl Future<Output = kube::Result<T>>,
-    ) -> Result<Asked<T>, PolicyError> {
+    ) -> Result<Reply<T>, PolicyError> {
         match timeout(PATIENCE, asked).await {
-            Ok(Ok(answer)) => Ok(Asked::Done(answer)),
+            Ok(Ok(answer)) => Ok(Reply::Done(answer)),
             Ok(Err(kube::Error::Api(status)))
                 if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
             {
-                Ok(Asked::Other)
+                Ok(Reply::Other)
             }
             Ok(Err(error)) => Err(PolicyError::Write(key.clone(), error)),
             Err(_) => Err(PolicyError::Timeout(key.clone())),
@@ -254,7 +317,7 @@ impl Drop for NetworkPolicies {
 }
 
 /// What the API server said.
-enum Asked<T> {
+enum Reply<T> {
     Done(T),
     /// The object is another one than was thought.
     Other,
@@ -266,49 +329,63 @@ fn is_as_wanted(known: &NetworkPolicy, wanted: &NetworkPolicy) -> bool {
     known.spec == wanted.spec && owners(known) == owners(wanted) && is_ours(known)
 }
 
-async fn follow(
-    api: Api<NetworkPolicy>,
+/// Keeps what is known.
+struct Follower {
     known: Arc<Mutex<Known>>,
+    asked: Arc<Mutex<Asked>>,
     queue: Arc<Queue>,
-    synced: watch::Sender<bool>,
-) {
-    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_US}"));
-    let mut events = pin!(watcher(api, ours).default_backoff());
-    let mut listed = Known::new();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => listed = Known::new(),
-            Ok(Event::InitApply(policy)) => {
-                listed.insert(Key::of(&policy), Arc::new(policy));
-            }
-            Ok(Event::InitDone) => {
-                let now = std::mem::take(&mut listed);
-                let before = std::mem::replace(&mut *lock(&known), now.clone());
-                for (key, policy) in before.iter().chain(&now) {
-                    if before.get(key) != now.get(key) {
-                        ask_for_owner(&queue, policy);
-                    }
+}
+
+// === impl Follower ===
+
+impl Follower {
+    async fn follow(self, api: Api<NetworkPolicy>, synced: watch::Sender<bool>) {
+        let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut listed = Vec::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed = Vec::new(),
+                Ok(Event::InitApply(policy)) => listed.push(policy),
+                Ok(Event::InitDone) => {
+                    let now = std::mem::take(&mut listed);
+                    let changes = lock(&self.known).replace(now);
+                    self.tell(changes);
+                    synced.send_replace(true);
                 }
-                synced.send_replace(true);
-            }
-            Ok(Event::Apply(policy)) => {
-                let policy = Arc::new(policy);
-                let key = Key::of(&*policy);
-                let before = lock(&known).insert(key, Arc::clone(&policy));
-                if before.is_none_or(|before| *before != *policy) {
-                    ask_for_owner(&queue, &policy);
+                Ok(Event::Apply(policy)) => {
+                    let changes = lock(&self.known).put(policy);
+                    self.tell(changes);
                 }
-            }
-            Ok(Event::Delete(policy)) => {
-                if lock(&known).remove(&Key::of(&policy)).is_some() {
-                    ask_for_owner(&queue, &policy);
+                Ok(Event::Delete(policy)) => {
+                    let changes = lock(&self.known).remove(&Key::of(&policy));
+                    self.tell(changes);
                 }
-            }
-            Err(error) => {
-                warn!(error = %Chain(&error), "network policies cannot be watched; it goes on");
+                Err(error) => {
+                    warn!(error = %Chain(&error), "network policies cannot be watched; it goes on");
+                }
             }
         }
     }
+
+    fn tell(&self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Ours(policy) => ask_for_owner(&self.queue, &policy),
+                Change::Others(namespace) => {
+                    let asked = lock(&self.asked);
+                    for key in asked.iter().filter(|it| it.namespace == namespace) {
+                        let request = Request::Gateway(key.clone());
+                        self.queue.add(request, Duration::ZERO);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn own_key(gateway: &McpGateway) -> Key {
+    let namespace = gateway.namespace().unwrap_or_default();
+    Key::new(&namespace, &name_of(gateway))
 }
 
 fn ask_for_owner(queue: &Queue, policy: &NetworkPolicy) {
@@ -320,8 +397,8 @@ fn ask_for_owner(queue: &Queue, policy: &NetworkPolicy) {
     }
 }
 
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl PolicyState ===
@@ -336,6 +413,15 @@ impl fmt::Display for PolicyState {
                 "NetworkPolicy {key} is not the operator's and is left as it is, so nothing \
                  closes the servers' own ports: give it another name"
             ),
+            Self::Decided(key, ports) => {
+                let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+                write!(
+                    f,
+                    "NetworkPolicy {key} already decides who reaches these pods, so the operator \
+                     writes none: make sure that it does not admit port {}",
+                    ports.join(", ")
+                )
+            }
         }
     }
 }

@@ -17,6 +17,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sidegate_config::control::HEARTBEAT_SECONDS;
+
 use crate::board::{PodRef, PodReport};
 use crate::key::Key;
 use crate::queue::Queue;
@@ -28,9 +30,11 @@ pub(crate) use self::listeners::{Found, read as read_listeners};
 pub(crate) use self::said::{Reported, reported};
 pub(crate) use self::write::write;
 
-/// How long what somebody else wrote may stay. Another replica that holds a
-/// stream of the same pod for a moment must not be fought with.
-const SETTLE: Duration = Duration::from_secs(10);
+/// How long what somebody else wrote may stay. It may be another replica, which
+/// has the pod's new stream while the one here is half open. A stream that
+/// hears nothing for three heartbeats ends, so one that is there after more than
+/// that has heard its sidecar since, and what it said is the truth.
+const SETTLE: Duration = Duration::from_secs(3 * HEARTBEAT_SECONDS + 5);
 
 /// A condition that the operator writes on pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,8 +62,17 @@ pub(crate) struct PodConditions {
 /// What the sidecar of a pod said last.
 struct Reports {
     uid: Arc<str>,
-    programmed: Option<Said>,
-    listeners: Option<Said>,
+    programmed: Option<Slot>,
+    listeners: Option<Slot>,
+    /// What the conditions were when the stream ended, while something still
+    /// waits to be written.
+    ended: Option<PodConditionFacts>,
+}
+
+struct Slot {
+    said: Said,
+    /// What was written last; that need not be the same.
+    written: Option<Said>,
 }
 
 // === impl PodConditions ===
@@ -68,16 +81,13 @@ impl PodConditions {
     /// A sidecar reports. `ports` are those of its servers.
     pub(crate) fn report(&self, pod: &PodRef, report: PodReport, ports: &ServerPorts) {
         let (kind, said) = match report {
-            PodReport::Disconnected => {
-                // Wherever it connects next, it says again what it enforces.
-                self.gone(&pod.key);
-                return;
-            }
             PodReport::Listeners(found) => (Kind::Listeners, Some(said::listeners(found, ports))),
             PodReport::NothingInForce
             | PodReport::Confirmed(_)
             | PodReport::Rejected { .. }
-            | PodReport::Outdated { .. } => (Kind::Programmed, said::programmed(report)),
+            | PodReport::Behind { .. }
+            | PodReport::Outdated { .. }
+            | PodReport::Disconnected => (Kind::Programmed, said::programmed(report)),
         };
         let Some(said) = said else {
             return;
@@ -90,30 +100,52 @@ impl PodConditions {
             if known.uid != pod.uid {
                 *known = Reports::new(&pod.uid);
             }
-            match kind {
-                Kind::Programmed => known.programmed = Some(said),
-                Kind::Listeners => known.listeners = Some(said),
-            }
+            known.ended = None;
+            let slot = known.slot(kind);
+            let written = slot.take().and_then(|slot| slot.written);
+            *slot = Some(Slot { said, written });
         }
         self.ask(pod, kind, Duration::ZERO);
+    }
+
+    /// The stream of a pod ended, whose conditions are these now. What waits is
+    /// still written: the sidecar may not find another stream. Nothing is put
+    /// right any more: wherever it connects next, it says again what it enforces.
+    pub(crate) fn ended(&self, pod: &PodRef, now: &PodConditionFacts) {
+        let mut reports = self.lock();
+        if let Some(known) = reports.get_mut(&pod.key)
+            && known.uid == pod.uid
+        {
+            known.ended = Some(now.clone());
+            for kind in Kind::ALL {
+                known.forget_if(kind, Slot::is_written);
+            }
+            if known.is_empty() {
+                reports.remove(&pod.key);
+            }
+        }
     }
 
     /// A watch told what the conditions of a pod are now.
     pub(crate) fn seen(&self, key: &Key, uid: &Arc<str>, now: &PodConditionFacts) {
         let wrong: Vec<_> = {
             let mut reports = self.lock();
-            let Some(known) = reports.get(key) else {
+            let Some(known) = reports.get_mut(key) else {
                 return;
             };
-            if known.uid != *uid {
+            if known.uid != *uid || known.is_superseded_by(now) {
                 reports.remove(key);
                 return;
             }
-            let kinds = [Kind::Programmed, Kind::Listeners].into_iter();
-            let wrong = kinds.filter(|kind| match known.said(*kind) {
-                Some(said) => !said.is_told_by(now.of(*kind)),
-                None => false,
-            });
+            if known.ended.is_some() {
+                return;
+            }
+            let wrong = Kind::ALL
+                .into_iter()
+                .filter(|kind| match known.said(*kind) {
+                    Some(said) => !said.is_told_by(now.of(*kind)),
+                    None => false,
+                });
             wrong.collect()
         };
         let pod = PodRef {
@@ -125,7 +157,7 @@ impl PodConditions {
         }
     }
 
-    /// A pod is gone, or its stream is.
+    /// A pod is gone.
     pub(crate) fn gone(&self, key: &Key) {
         self.lock().remove(key);
     }
@@ -135,6 +167,16 @@ impl PodConditions {
         self.queue.depth()
     }
 
+    /// What is to be written of what a sidecar enforces.
+    #[cfg(test)]
+    pub(crate) fn programmed_of(&self, pod: &PodRef) -> Option<(&'static str, String)> {
+        let writing = Writing {
+            pod: pod.clone(),
+            kind: Kind::Programmed,
+        };
+        self.said(&writing).map(|said| (said.reason, said.message))
+    }
+
     fn said(&self, writing: &Writing) -> Option<Said> {
         let reports = self.lock();
         let known = reports.get(&writing.pod.key)?;
@@ -142,6 +184,27 @@ impl PodConditions {
             return None;
         }
         known.said(writing.kind).cloned()
+    }
+
+    /// It was written, or need not be.
+    fn written(&self, writing: &Writing, said: Said) {
+        let Writing { pod, kind } = writing;
+        let mut reports = self.lock();
+        let Some(known) = reports.get_mut(&pod.key) else {
+            return;
+        };
+        if known.uid != pod.uid {
+            return;
+        }
+        if let Some(slot) = known.slot(*kind) {
+            slot.written = Some(said);
+        }
+        if known.ended.is_some() {
+            known.forget_if(*kind, Slot::is_written);
+            if known.is_empty() {
+                reports.remove(&pod.key);
+            }
+        }
     }
 
     fn ask(&self, pod: &PodRef, kind: Kind, delay: Duration) {
@@ -162,28 +225,65 @@ impl Reports {
             uid: Arc::clone(uid),
             programmed: None,
             listeners: None,
+            ended: None,
         }
     }
 
     fn said(&self, kind: Kind) -> Option<&Said> {
+        let slot = match kind {
+            Kind::Programmed => &self.programmed,
+            Kind::Listeners => &self.listeners,
+        };
+        slot.as_ref().map(|slot| &slot.said)
+    }
+
+    fn slot(&mut self, kind: Kind) -> &mut Option<Slot> {
         match kind {
-            Kind::Programmed => self.programmed.as_ref(),
-            Kind::Listeners => self.listeners.as_ref(),
+            Kind::Programmed => &mut self.programmed,
+            Kind::Listeners => &mut self.listeners,
         }
+    }
+
+    fn forget_if(&mut self, kind: Kind, is_useless: impl Fn(&Slot) -> bool) {
+        let slot = self.slot(kind);
+        if slot.as_ref().is_some_and(is_useless) {
+            *slot = None;
+        }
+    }
+
+    /// After the end of the stream, what others write is newer.
+    fn is_superseded_by(&mut self, now: &PodConditionFacts) -> bool {
+        let Some(at_end) = self.ended.clone() else {
+            return false;
+        };
+        for kind in Kind::ALL {
+            let now = now.of(kind);
+            let changed = now != at_end.of(kind);
+            self.forget_if(kind, |slot| {
+                let own = slot.written.as_ref();
+                changed && !own.is_some_and(|own| own.is_told_by(now))
+            });
+        }
+        self.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.programmed.is_none() && self.listeners.is_none()
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn is_written(&self) -> bool {
+        self.written.as_ref() == Some(&self.said)
     }
 }
 
 // === impl Kind ===
 
 impl Kind {
-    /// Each has a manager of its own: by server-side apply, a manager takes
-    /// back what it leaves out.
-    fn manager(self) -> &'static str {
-        match self {
-            Self::Programmed => "sidegate-operator-pods",
-            Self::Listeners => "sidegate-operator-listeners",
-        }
-    }
+    const ALL: [Self; 2] = [Self::Programmed, Self::Listeners];
 
     fn condition_type(self) -> &'static str {
         match self {

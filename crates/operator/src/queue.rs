@@ -18,6 +18,9 @@ use crate::key::Key;
 /// The first wait after a failure; it doubles up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// What was written waits so long for its next turn: who fights over an object
+/// with somebody else would write it as often as the two can.
+const PACE: Duration = Duration::from_millis(250);
 
 /// An object that is to be reconciled.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,10 +40,14 @@ pub(crate) struct Queue<R = Request> {
 
 #[derive(Debug)]
 struct Inner<R> {
+    /// Whether nobody takes anything.
+    is_closed: bool,
     due: HashMap<R, Due>,
     order: BTreeSet<(Instant, R)>,
     running: HashSet<R>,
     failures: HashMap<R, u32>,
+    /// When the next turn of what was written may begin.
+    paced: HashMap<R, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +70,8 @@ pub(crate) struct Taken<R> {
 pub(crate) enum Ended {
     /// Nothing more to do until something changes.
     Done,
+    /// The same, and the object was written, or would have been.
+    Wrote,
     /// To be tried again, later each time.
     Failed,
 }
@@ -79,14 +88,28 @@ impl<R> Default for Queue<R> {
 }
 
 impl<R: Clone + Ord + Hash> Queue<R> {
-    /// Asks for a reconcile after `delay`.
+    /// One that is closed.
+    pub(crate) fn closed() -> Self {
+        let queue = Self::default();
+        queue.close();
+        queue
+    }
+
+    /// Asks for a reconcile after `delay`. While the queue is closed, nobody
+    /// would take it, and nothing is kept.
     pub(crate) fn add(&self, request: R, delay: Duration) {
         let now = Instant::now();
         let due = Due {
             at: now + delay,
             asked: now,
         };
-        self.lock().add(request, due);
+        {
+            let mut inner = self.lock();
+            if inner.is_closed {
+                return;
+            }
+            inner.add(request, due);
+        }
         self.changed.notify_one();
     }
 
@@ -118,13 +141,28 @@ impl<R: Clone + Ord + Hash> Queue<R> {
 
     /// A request that [`Queue::next`] gave has ended.
     pub(crate) fn end(&self, request: &R, ended: Ended) {
-        self.lock().end(request, ended, Instant::now());
+        {
+            let mut inner = self.lock();
+            if inner.is_closed {
+                return;
+            }
+            inner.end(request, ended, Instant::now());
+        }
         self.changed.notify_one();
     }
 
-    /// Forgets everything, also what is being reconciled.
-    pub(crate) fn clear(&self) {
+    /// Begins with nothing, not even with what was being reconciled. Whoever
+    /// opens it asks for everything.
+    pub(crate) fn open(&self) {
         *self.lock() = Inner::default();
+    }
+
+    /// Forgets everything; nobody takes anything any more.
+    pub(crate) fn close(&self) {
+        *self.lock() = Inner {
+            is_closed: true,
+            ..Inner::default()
+        };
     }
 
     /// How many wait.
@@ -142,16 +180,21 @@ impl<R: Clone + Ord + Hash> Queue<R> {
 impl<R> Default for Inner<R> {
     fn default() -> Self {
         Self {
+            is_closed: false,
             due: HashMap::new(),
             order: BTreeSet::new(),
             running: HashSet::new(),
             failures: HashMap::new(),
+            paced: HashMap::new(),
         }
     }
 }
 
 impl<R: Clone + Ord + Hash> Inner<R> {
-    fn add(&mut self, request: R, wanted: Due) {
+    fn add(&mut self, request: R, mut wanted: Due) {
+        if let Some(earliest) = self.paced.get(&request) {
+            wanted.at = wanted.at.max(*earliest);
+        }
         let due = match self.due.get_mut(&request) {
             Some(due) if due.at <= wanted.at => return,
             Some(due) => {
@@ -162,6 +205,15 @@ impl<R: Clone + Ord + Hash> Inner<R> {
             None => *self.due.entry(request.clone()).or_insert(wanted),
         };
         self.order.insert((due.at, request));
+    }
+
+    /// Lets a request that waits wait until `earliest`.
+    fn put_off(&mut self, request: &R, earliest: Instant) {
+        if let Some(due) = self.due.get_mut(request).filter(|due| due.at < earliest) {
+            self.order.remove(&(due.at, request.clone()));
+            due.at = earliest;
+            self.order.insert((earliest, request.clone()));
+        }
     }
 
     /// The first request that is due and not running, or when to look again.
@@ -186,9 +238,15 @@ impl<R: Clone + Ord + Hash> Inner<R> {
 
     fn end(&mut self, request: &R, ended: Ended, now: Instant) {
         self.running.remove(request);
+        self.paced.remove(request);
         match ended {
             Ended::Done => {
                 self.failures.remove(request);
+            }
+            Ended::Wrote => {
+                self.failures.remove(request);
+                self.paced.insert(request.clone(), now + PACE);
+                self.put_off(request, now + PACE);
             }
             Ended::Failed => {
                 let failures = self.failures.entry(request.clone()).or_default();
@@ -280,13 +338,45 @@ mod tests {
         assert_eq!(start.elapsed(), MIN_BACKOFF, "a success starts anew");
     }
 
+    /// OPR-019.
     #[tokio::test(start_paused = true)]
-    async fn a_cleared_queue_is_empty_and_works() {
+    async fn what_was_written_waits_for_its_next_turn_and_others_do_not() {
+        let queue = Queue::<Request>::default();
+        queue.add(request("a"), NONE);
+        queue.next().await;
+        // Asked for while it runs, and after it.
+        queue.add(request("a"), NONE);
+        queue.end(&request("a"), Ended::Wrote);
+        queue.add(request("a"), NONE);
+        queue.add(request("b"), NONE);
+        let start = Instant::now();
+        assert_eq!(queue.next().await.request, request("b"));
+        assert_eq!(start.elapsed(), NONE);
+        assert_eq!(queue.next().await.request, request("a"));
+        assert_eq!(start.elapsed(), PACE);
+        queue.end(&request("a"), Ended::Wrote);
+        queue.add(request("a"), NONE);
+        queue.next().await;
+        assert_eq!(start.elapsed(), PACE * 2);
+        // Nothing was written: at once.
+        queue.end(&request("a"), Ended::Done);
+        queue.add(request("a"), NONE);
+        queue.next().await;
+        assert_eq!(start.elapsed(), PACE * 2);
+        // A longer wait stays as long.
+        queue.end(&request("a"), Ended::Wrote);
+        queue.add(request("a"), PACE * 3);
+        queue.next().await;
+        assert_eq!(start.elapsed(), PACE * 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_was_opened_again_is_empty_and_works() {
         let queue = Queue::<Request>::default();
         queue.add(request("a"), NONE);
         queue.next().await;
         queue.add(request("a"), NONE);
-        queue.clear();
+        queue.open();
         assert_eq!(queue.depth(), 0);
         queue.add(request("a"), NONE);
         assert_eq!(
@@ -294,6 +384,21 @@ mod tests {
             request("a"),
             "it is not held as running"
         );
+    }
+
+    /// A replica that does not lead writes no status.
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_queue_keeps_nothing() {
+        let queue = Queue::<Request>::closed();
+        queue.add(request("a"), NONE);
+        assert_eq!(queue.depth(), 0);
+        queue.open();
+        queue.add(request("b"), NONE);
+        assert_eq!(queue.next().await.request, request("b"));
+        queue.add(request("c"), NONE);
+        queue.close();
+        queue.end(&request("b"), Ended::Failed);
+        assert_eq!(queue.depth(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,7 +23,8 @@ use crate::network_policies::PolicyError;
 use crate::queue::Request;
 
 pub(crate) use self::assess::Findings;
-pub(crate) use self::build::{Building, build};
+pub(crate) use self::build::{Building, build, references};
+pub(crate) use self::provider::references as provider_references;
 pub(crate) use self::write::{Context, PolicyNotes, reconcile};
 
 /// Why a reconcile is tried again.

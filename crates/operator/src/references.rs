@@ -1,23 +1,21 @@
-//! Secrets and ConfigMaps that gateways refer to, each watched by its name.
+//! Secrets and ConfigMaps that gateways or providers refer to, each watched by
+//! its name.
 //!
 //! Nothing else of a namespace is read. What cannot be read is told apart:
 //! an object that is missing is for its owner to create, one that may not be
-//! read is for its owner to grant. A change asks for a build of the
-//! gateways that refer to the object, and of no others.
+//! read is for its owner to grant. A change asks for another look at those that
+//! refer to the object, and at no others.
 
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use kube::Client;
 use tokio::task::AbortHandle;
 
-use crate::board::Board;
 use crate::key::Key;
-use crate::queue::Queue;
 
 /// The kind of an object that can be referred to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +31,7 @@ pub(crate) enum RefKind {
 pub(crate) struct Reference {
     /// Its kind.
     pub(crate) kind: RefKind,
-    /// Its name; the namespace is that of the gateway.
+    /// Its name; the namespace is that of whoever refers to it.
     pub(crate) key: Key,
 }
 
@@ -46,31 +44,36 @@ pub(crate) enum State {
     NotFound,
     /// The operator may not read it.
     Forbidden,
-    /// A Secret, with its type.
+    /// A Secret, with its type and its word.
     Secret(Arc<SecretContent>),
     /// A ConfigMap.
     ConfigMap(Arc<BTreeMap<String, Vec<u8>>>),
 }
 
-/// A Secret's type and values. It has no `Debug`.
+/// A Secret's type and values, and the hosts that it may be sent to, as its
+/// annotation says it. It has no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SecretContent {
     pub(crate) secret_type: String,
+    pub(crate) allowed_hosts: Option<String>,
     pub(crate) data: BTreeMap<String, Vec<u8>>,
 }
 
-/// All objects that are referred to.
+/// All objects that are referred to by objects of one kind.
 pub(crate) struct References {
     client: Client,
-    board: Arc<Board>,
-    builds: Arc<Queue<Key>>,
+    changed: Arc<Changed>,
     watched: Arc<Mutex<Watched>>,
 }
+
+/// Is told whom the change of an object is about.
+type Changed = dyn Fn(Vec<Key>) + Send + Sync;
 
 #[derive(Default)]
 struct Watched {
     objects: HashMap<Reference, Object>,
-    of_gateway: HashMap<Key, BTreeSet<Reference>>,
+    /// By who refers to them.
+    of: HashMap<Key, BTreeSet<Reference>>,
 }
 
 struct Object {
@@ -109,22 +112,22 @@ impl fmt::Display for Reference {
 // === impl References ===
 
 impl References {
-    pub(crate) fn new(client: Client, board: Arc<Board>, builds: Arc<Queue<Key>>) -> Self {
+    /// `changed` is told whom a change is about.
+    pub(crate) fn new(client: Client, changed: impl Fn(Vec<Key>) + Send + Sync + 'static) -> Self {
         Self {
             client,
-            board,
-            builds,
+            changed: Arc::new(changed),
             watched: Arc::default(),
         }
     }
 
-    /// Says what a gateway refers to. What nobody refers to any more is
+    /// Says what an object refers to. What nobody refers to any more is
     /// forgotten, values and all.
-    pub(crate) fn track(&self, gateway: &Key, references: BTreeSet<Reference>) {
+    pub(crate) fn track(&self, dependent: &Key, references: BTreeSet<Reference>) {
         let mut watched = lock(&self.watched);
-        let before = watched.of_gateway.remove(gateway).unwrap_or_default();
+        let before = watched.of.remove(dependent).unwrap_or_default();
         for gone in before.difference(&references) {
-            watched.release(gateway, gone);
+            watched.release(dependent, gone);
         }
         for reference in &references {
             let object = watched
@@ -135,10 +138,10 @@ impl References {
                     dependents: BTreeSet::new(),
                     watch: self.watch(reference.clone()),
                 });
-            object.dependents.insert(gateway.clone());
+            object.dependents.insert(dependent.clone());
         }
         if !references.is_empty() {
-            watched.of_gateway.insert(gateway.clone(), references);
+            watched.of.insert(dependent.clone(), references);
         }
     }
 
@@ -160,16 +163,12 @@ impl References {
 
     fn watch(&self, reference: Reference) -> AbortHandle {
         let client = self.client.clone();
-        let (board, builds) = (Arc::clone(&self.board), Arc::clone(&self.builds));
+        let changed = Arc::clone(&self.changed);
         let watched = Arc::clone(&self.watched);
         let told = reference.clone();
-        let tell = move |state: State, revision| {
+        let tell = move |state: State| {
             let dependents = lock(&watched).set(&told, state);
-            // Before the board is told that more was seen.
-            board.reference_changed(&dependents, revision);
-            for gateway in dependents {
-                builds.add(gateway, Duration::ZERO);
-            }
+            changed(dependents);
         };
         let task = watch::follow(client, reference, tell);
         tokio::spawn(task).abort_handle()
@@ -196,11 +195,11 @@ impl Watched {
         }
     }
 
-    fn release(&mut self, gateway: &Key, reference: &Reference) {
+    fn release(&mut self, dependent: &Key, reference: &Reference) {
         let Some(object) = self.objects.get_mut(reference) else {
             return;
         };
-        object.dependents.remove(gateway);
+        object.dependents.remove(dependent);
         if object.dependents.is_empty() {
             object.watch.abort();
             self.objects.remove(reference);

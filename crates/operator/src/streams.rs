@@ -94,9 +94,11 @@ pub(crate) struct StreamSettings {
 pub(crate) struct StreamLimits {
     /// Connections. Fewer when the process may not have as many descriptors.
     pub(crate) connections: usize,
-    /// Connections that are not recognized yet.
+    /// Connections that are not recognized yet. Each may cost the room of a
+    /// hello and of a handshake.
     pub(crate) arriving: usize,
-    /// Those of them from one address.
+    /// Those of them from one address, or one network of IPv6. A node has about
+    /// a hundred pods, which may share its address.
     pub(crate) arriving_per_source: usize,
     /// Questions to the API server.
     pub(crate) reviews: ReviewLimits,
@@ -341,8 +343,8 @@ impl Default for StreamLimits {
     fn default() -> Self {
         Self {
             connections: 20_000,
-            arriving: 4_096,
-            arriving_per_source: 2_048,
+            arriving: 1_024,
+            arriving_per_source: 128,
             reviews: ReviewLimits::default(),
         }
     }

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::board::{Asked, Board, revision_of};
 use crate::chain::Chain;
+use crate::injector::policy;
 use crate::key::Key;
 use crate::metrics::{Metrics, Watch};
 use crate::queue::{Queue, Request};
@@ -158,7 +159,8 @@ impl Watching {
                             listed_revision = listed_revision.max(revision_of(object));
                             None
                         }
-                        Event::InitDone => None,
+                        // What the list lacks goes with the list's own number.
+                        Event::InitDone => listed_revision,
                         Event::Apply(object) | Event::Delete(object) => revision_of(object),
                     };
                     for change in listing.changes(event) {
@@ -229,7 +231,11 @@ impl Watching {
                     self.statuses.add(Request::Provider(key), Duration::ZERO);
                 }
             }
-            Change::Remove(key) => self.board.remove_provider(&key),
+            Change::Remove(key) => {
+                self.board.remove_provider(&key);
+                // What it refers to is to be forgotten.
+                self.statuses.add(Request::Provider(key), Duration::ZERO);
+            }
         }
     }
 
@@ -258,8 +264,9 @@ impl Watching {
         let asked = match change {
             Change::Set(namespace) => {
                 let label = namespace.labels().get(INJECTION_LABEL);
-                let enabled = label.is_some_and(|value| value == INJECTION_ENABLED);
+                let labelled = label.is_some_and(|value| value == INJECTION_ENABLED);
                 let name = Key::of(&namespace).name;
+                let enabled = labelled && !policy::is_excluded(&name);
                 self.board.set_namespace(&name, enabled)
             }
             Change::Remove(key) => self.board.remove_namespace(&key.name),

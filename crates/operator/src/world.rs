@@ -16,8 +16,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use kube::Resource as _;
 use kube::core::DeserializeGuard;
+use kube::{Resource as _, ResourceExt as _};
 use sidegate_api::gateway::McpGateway;
 use sidegate_api::provider::LlmProvider;
 
@@ -31,7 +31,7 @@ use self::selectors::Selectors;
 pub(crate) use self::gateways::{View, Winner};
 pub(crate) use self::owners::{Owner, ServerPorts};
 pub(crate) use self::pods::{PodCondition, PodConditionFacts, PodFacts, PodView};
-pub(crate) use self::services::ServiceFacts;
+pub(crate) use self::services::{ServiceFacts, ServiceNames};
 
 /// A gateway as it was read. One that does not fit its type is kept as such,
 /// so that it stops nothing and can be told so.
@@ -99,7 +99,9 @@ impl World {
 
     /// What a gateway became by a write of ours. It is taken only in place of
     /// the version that was written to: what a watch told meanwhile is newer.
-    pub(crate) fn gateway_written(&mut self, before: &SeenGateway, after: SeenGateway) {
+    pub(crate) fn gateway_written(&mut self, before: &SeenGateway, mut after: SeenGateway) {
+        // As the watch does: who owns which field takes as much room as the rest.
+        after.managed_fields_mut().clear();
         let key = Key::of(&after);
         let entry = self
             .namespaces
@@ -109,6 +111,18 @@ impl World {
             && entry.object.meta().resource_version == before.meta().resource_version
         {
             entry.object = Arc::new(after);
+        }
+    }
+
+    /// Whether the gateways of a namespace are these, in these versions.
+    pub(crate) fn gateways_are(
+        &self,
+        namespace: &str,
+        versions: &BTreeMap<Arc<str>, String>,
+    ) -> bool {
+        match self.namespaces.get(namespace) {
+            Some(namespace) => namespace.gateways_are(versions),
+            None => versions.is_empty(),
         }
     }
 
@@ -132,14 +146,6 @@ impl World {
     /// A pod is gone.
     pub(crate) fn remove_pod(&mut self, key: &Key) -> Touched {
         self.remove(key, |namespace| namespace.remove_pod(&key.name))
-    }
-
-    /// The sidecar of a pod enforces something.
-    pub(crate) fn programmed_once(&mut self, key: &Key) {
-        let pods = self.namespaces.get_mut(&key.namespace);
-        if let Some(entry) = pods.and_then(|namespace| namespace.pods.get_mut(&key.name)) {
-            entry.facts.ever_programmed = true;
-        }
     }
 
     /// A Service is there or changed.
@@ -178,7 +184,8 @@ impl World {
     }
 
     /// What a provider became by a write of ours; as for gateways.
-    pub(crate) fn provider_written(&mut self, before: &SeenProvider, after: SeenProvider) {
+    pub(crate) fn provider_written(&mut self, before: &SeenProvider, mut after: SeenProvider) {
+        after.managed_fields_mut().clear();
         if let Some(known) = self.providers.get_mut(&Key::of(&after))
             && known.meta().resource_version == before.meta().resource_version
         {

@@ -13,10 +13,13 @@ mod dial;
 mod enforcement;
 mod identity;
 mod identity_files;
+mod link;
 mod lost;
 mod readable;
 mod state_dir;
 mod stream;
+#[cfg(test)]
+mod test_client;
 mod url;
 
 use std::path::PathBuf;

@@ -219,6 +219,12 @@ impl Listeners {
         self.accepting.iter().map(bound).collect()
     }
 
+    /// Where connections are reset: held ports that nothing is served on.
+    pub(crate) fn turned_away(&self) -> Vec<SocketAddr> {
+        let away = self.turned_away.iter();
+        away.map(|away| away.socket.address).collect()
+    }
+
     /// Whether nobody outside of this machine can reach a listener.
     pub(crate) fn are_local(&self) -> bool {
         self.accepting

@@ -273,8 +273,10 @@ impl Sidecar {
         let latest = Instant::now() + timeout;
         info!(connections = drain.connections(), "draining");
         drain.left(local, latest).await;
-        self.listeners.lock().await.close();
-        self.status.closed();
+        let mut listeners = self.listeners.lock().await;
+        listeners.close();
+        self.status.closed(&listeners);
+        drop(listeners);
         drain.close();
         let drained = timeout_at(latest, drain.drained()).await;
         let ended = if drained.is_ok() {
@@ -347,7 +349,7 @@ impl Sidecar {
             gateway = config.gateway,
             "configuration in force"
         );
-        self.status.loaded(now, listeners.bound());
+        self.status.loaded(now, listeners);
     }
 
     fn drain_timeout(&self) -> Duration {

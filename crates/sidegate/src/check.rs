@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use sidegate_api::names::{GATEWAY_KIND, PROVIDER_KIND};
 use sidegate_config::sidecar_config::TlsConfig;
-use sidegate_config::{Violations, build, validate};
+use sidegate_config::{ValidatedGateway, Violations, build, validate, validate_provider};
 
 use crate::args::CheckArgs;
-use crate::documents::{gateways, options, read_all};
+use crate::documents::{gateways, options, providers, read_all};
 use crate::{complain, say};
 
 const NO_CERTIFICATE: &str = "spec.tls.certificateRef: none, so the certificate comes from the \
@@ -23,7 +24,9 @@ pub(crate) fn check(args: &CheckArgs) -> ExitCode {
     if !report.violations.is_empty() {
         return ExitCode::FAILURE;
     }
-    say(&report.summary);
+    for line in &report.summary {
+        say(line);
+    }
     ExitCode::SUCCESS
 }
 
@@ -32,7 +35,7 @@ pub(crate) fn check(args: &CheckArgs) -> ExitCode {
 struct Report {
     violations: Vec<String>,
     warnings: Vec<String>,
-    summary: String,
+    summary: Vec<String>,
 }
 
 fn examine(args: &CheckArgs) -> Report {
@@ -45,48 +48,57 @@ fn examine(args: &CheckArgs) -> Report {
         }
     };
     let options = options(&args.source.trust_domain);
-    let names = gateways(&documents);
-    for name in &names {
-        match validate(&documents, Some(name), &options) {
-            Ok(validated) => {
-                let config = build(validated);
-                if matches!(config.tls, TlsConfig::BuiltIn { .. }) {
-                    report
-                        .warnings
-                        .push(format!("McpGateway {name}: {NO_CERTIFICATE}"));
-                }
-                report.warnings.extend(
-                    config
-                        .warnings
-                        .iter()
-                        .map(|warning| format!("McpGateway {name}: {warning}")),
-                );
-            }
-            Err(violations) => report.refuse(&violations),
+    let (gateways, providers) = (gateways(&documents), providers(&documents));
+    for name in &gateways {
+        report.gateway(name, validate(&documents, Some(name), &options));
+    }
+    for provider in &documents.providers {
+        if let Err(violations) = validate_provider(&documents, provider, &options) {
+            report.refuse(&violations);
         }
     }
-    if names.is_empty() && report.violations.is_empty() {
-        report
-            .violations
-            .push("no McpGateway found: name its file or directory with -f".to_owned());
+    if gateways.is_empty() && providers.is_empty() {
+        let message = "no McpGateway and no LlmProvider found: name their file or directory \
+                       with -f";
+        report.violations.push(message.to_owned());
     }
-    report.summary = match names.as_slice() {
-        [name] => format!("checked McpGateway {name}: valid"),
-        names => format!(
-            "checked {} gateways ({}): valid",
-            names.len(),
-            names.join(", ")
-        ),
-    };
+    report.checked(GATEWAY_KIND, "gateways", &gateways);
+    report.checked(PROVIDER_KIND, "providers", &providers);
     report
 }
 
 // === impl Report ===
 
 impl Report {
+    fn gateway(&mut self, name: &str, validated: Result<ValidatedGateway, Violations>) {
+        let config = match validated {
+            Ok(validated) => build(validated),
+            Err(violations) => return self.refuse(&violations),
+        };
+        let built_in = matches!(config.tls, TlsConfig::BuiltIn { .. });
+        let certificate = built_in.then_some(NO_CERTIFICATE);
+        let warnings = config.warnings.iter().map(String::as_str);
+        let warnings = certificate.into_iter().chain(warnings);
+        self.warnings
+            .extend(warnings.map(|warning| format!("{GATEWAY_KIND} {name}: {warning}")));
+    }
+
+    fn checked(&mut self, kind: &str, kinds: &str, names: &[String]) {
+        let line = match names {
+            [] => return,
+            [name] => format!("checked {kind} {name}: valid"),
+            names => format!(
+                "checked {} {kinds} ({}): valid",
+                names.len(),
+                names.join(", ")
+            ),
+        };
+        self.summary.push(line);
+    }
+
     fn refuse(&mut self, violations: &Violations) {
         for line in violations.to_string().lines() {
-            // Gateways share documents, and with them violations.
+            // Objects share documents, and with them violations.
             if !self.violations.iter().any(|known| known == line) {
                 self.violations.push(line.to_owned());
             }

@@ -32,6 +32,15 @@ pub(crate) fn options(trust_domain: &str) -> Options {
     }
 }
 
+/// `NAMESPACE/NAME` of every provider.
+pub(crate) fn providers(documents: &Documents) -> Vec<String> {
+    documents
+        .providers
+        .iter()
+        .map(|provider| format!("{}/{}", provider.namespace, provider.name))
+        .collect()
+}
+
 /// `NAMESPACE/NAME` of every gateway.
 pub(crate) fn gateways(documents: &Documents) -> Vec<String> {
     documents

@@ -1,5 +1,5 @@
 //! What the sidecar says about itself: [`metrics`], [`audit`] lines, [`logging`]
-//! and [`trace`] context.
+//! and [`trace`] context. And [`places`], for the ports where it is read.
 //!
 //! Everything here is bounded, because callers choose what happens and how
 //! often: the number of metric series, the bytes of audit lines that wait for a
@@ -11,4 +11,5 @@ pub mod audit;
 mod escape;
 pub mod logging;
 pub mod metrics;
+pub mod places;
 pub mod trace;

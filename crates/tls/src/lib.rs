@@ -48,7 +48,7 @@ pub use own_certificate::validity;
 pub use request::{KeyAndRequest, new_key_and_request};
 pub use roots::InvalidRoots;
 pub use server::{ServerTls, server_config, server_config_with};
-pub use subject::{InvalidSubject, Subject, Usages};
+pub use subject::{InvalidSubject, MAX_DNS_NAMES, Subject, Usages, is_dns_label, is_dns_name};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use thiserror::Error;
 /// Longest common name (RFC 5280, appendix A.1, `ub-common-name`).
 const MAX_COMMON_NAME_CHARS: usize = 64;
 /// Most DNS names in one certificate.
-const MAX_DNS_NAMES: usize = 100;
+pub const MAX_DNS_NAMES: usize = 100;
 const MAX_DNS_NAME_BYTES: usize = 253;
 const MAX_LABEL_BYTES: usize = 63;
 
@@ -82,7 +82,7 @@ impl Subject {
         let id = spiffe_id.iter().filter_map(|id| ia5(id.as_str()));
         let mut names: Vec<_> = id.map(SanType::URI).collect();
         for name in dns_names {
-            let valid = ia5(name).filter(|_| is_dns_name(name));
+            let valid = ia5(name).filter(|_| is_name_or_wildcard(name));
             let valid = valid.ok_or_else(|| InvalidSubject::DnsName(name.clone()))?;
             names.push(SanType::DnsName(valid));
         }
@@ -111,19 +111,26 @@ fn ia5(text: &str) -> Option<Ia5String> {
     Ia5String::try_from(text).ok()
 }
 
-/// No name ends with a number: an address does, and is matched by other rules
+fn is_name_or_wildcard(name: &str) -> bool {
+    name.len() <= MAX_DNS_NAME_BYTES && is_dns_name(name.strip_prefix("*.").unwrap_or(name))
+}
+
+/// Whether a certificate can carry this as the name of one host. No such name
+/// ends with a number: an address does, and is matched by other rules
 /// (RFC 1123, section 2.1).
-fn is_dns_name(name: &str) -> bool {
-    let labels = name.strip_prefix("*.").unwrap_or(name);
+#[must_use]
+pub fn is_dns_name(name: &str) -> bool {
     name.len() <= MAX_DNS_NAME_BYTES
-        && labels.split('.').all(is_label)
-        && !labels
+        && name.split('.').all(is_dns_label)
+        && !name
             .rsplit('.')
             .next()
             .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn is_label(label: &str) -> bool {
+/// Whether this can stand between the dots of a DNS name, in lower case.
+#[must_use]
+pub fn is_dns_label(label: &str) -> bool {
     (1..=MAX_LABEL_BYTES).contains(&label.len())
         && !label.starts_with('-')
         && !label.ends_with('-')

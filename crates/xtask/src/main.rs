@@ -47,7 +47,7 @@ enum Command {
     /// Check that dependencies are free of published advisories
     Floors,
     /// Check for files that nothing compiles, overlong files, TODOs without an
-    /// owner, paths of one machine and untested manifests
+    /// owner, paths of one machine, untested manifests and attacks without a test
     Tidy,
 }
 

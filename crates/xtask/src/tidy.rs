@@ -1,5 +1,6 @@
 //! Rules about files that no compiler checks.
 
+mod attack_ids;
 mod lines;
 mod manifests;
 mod orphans;
@@ -21,5 +22,6 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Vec<String>> {
         }
     }
     problems.extend(manifests::run(workspace)?);
+    problems.extend(attack_ids::run(workspace)?);
     Ok(problems)
 }

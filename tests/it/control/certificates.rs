@@ -284,3 +284,14 @@ async fn adm_013_an_expired_certificate_is_not_ready() {
     until_unready(&mut sidecar).await;
     assert_eq!(shown(&mut sidecar).await["source"]["connected"], true);
 }
+
+/// From then on the replica that saw it takes no token alone.
+#[tokio::test]
+async fn a_stream_without_certificate_is_followed_by_one_that_shows_it() {
+    let mut pod = Pod::new().await;
+    let _sidecar = pod.enforcing(snapshot(1, &pod.permitting("one"))).await;
+    pod.operator.until_streams(2).await;
+    let streams = pod.operator.streams();
+    assert!(streams[0].certificate.is_none() && streams[0].closed);
+    assert!(streams[1].certificate.is_some());
+}

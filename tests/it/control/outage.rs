@@ -7,7 +7,7 @@ use sidegate_config::control::{FromOperator, MAX_TO_SIDECAR, Refusal, RefusalRea
 use sidegate_testkit::control::{Greeting, snapshot};
 use sidegate_testkit::poll::until;
 
-use super::{Pod, logged, shown, until_answer, until_logged};
+use super::{Pod, logged, metric, shown, until_answer, until_logged};
 
 #[tokio::test]
 async fn cfg_012_a_restart_without_an_operator_serves_at_once() {
@@ -22,6 +22,11 @@ async fn cfg_012_a_restart_without_an_operator_serves_at_once() {
     .await;
     assert_eq!(pod.status(address, "one").await, 200);
     assert_eq!(shown(&mut sidecar).await["ready"], true);
+    // By these people are told, and for how long.
+    let connected = "sidegate_control_plane_connected";
+    assert_eq!(metric(&mut sidecar, connected).await, Some(0));
+    let heard = "sidegate_control_plane_last_heard_timestamp_seconds";
+    assert!(metric(&mut sidecar, heard).await > Some(0));
 
     for signal in ["KILL", "TERM"] {
         sidecar.process().signal(signal);

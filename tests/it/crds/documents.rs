@@ -7,17 +7,25 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sidegate_config::documents::{self, Documents};
-use sidegate_config::{Options, build, validate};
+use sidegate_config::{Options, build, validate, validate_provider};
 
 use super::{server, workspace};
 
 /// What is wrong with these files, no schema can know: the API server takes
 /// them, and `sidegate check` does not.
-const ONLY_FOR_SIDEGATE: [(&str, &str); 12] = [
+const ONLY_FOR_SIDEGATE: [(&str, &str); 14] = [
     ("bad-conditions.yaml", "CEL inside a string"),
     ("bad-inline-keys.yaml", "JSON inside a string"),
     ("bad-no-gateway.yaml", "nothing of ours is in it"),
     ("bad-not-served.yaml", "this version does not serve it yet"),
+    (
+        "bad-provider-consent.yaml",
+        "the word of a Secret of another document",
+    ),
+    (
+        "bad-provider-references.yaml",
+        "Secrets and ConfigMaps of other documents",
+    ),
     (
         "bad-same-object-twice.yaml",
         "two documents, each of them good",
@@ -148,8 +156,8 @@ fn make_namespaces(text: &str) {
 fn check(file: &Path) -> Result<(), String> {
     let text = fs::read_to_string(file).unwrap();
     let documents = documents::parse(&file_name(file), &text).map_err(|it| it.to_string())?;
-    if documents.gateways.is_empty() {
-        return Err("no McpGateway".to_owned());
+    if documents.gateways.is_empty() && documents.providers.is_empty() {
+        return Err("nothing of ours".to_owned());
     }
     let options = Options {
         allow_loopback: true,
@@ -169,6 +177,10 @@ fn check(file: &Path) -> Result<(), String> {
                 return Err(violations.to_string());
             }
         }
+    }
+    for provider in &documents.providers {
+        let valid = validate_provider(&documents, provider, &options);
+        valid.map_err(|violations| violations.to_string())?;
     }
     Ok(())
 }

@@ -80,6 +80,64 @@ async fn check_lists_everything_that_is_wrong_with_its_line() {
     assert!(nothing.stderr.starts_with("nowhere.yaml: "), "{nothing:?}");
 }
 
+const PROVIDERS: &str = "apiVersion: sidegate.dev/v1alpha1
+kind: LlmProvider
+metadata: {name: openai, namespace: ai}
+spec:
+  type: OpenAI
+  credentials: {secretKeyRef: {name: openai, key: key}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: openai, namespace: ai}
+stringData: {key: sk-canary}
+";
+
+/// Files of providers alone are checked, with the Secrets beside them.
+#[tokio::test]
+async fn check_looks_at_providers_and_their_secrets() {
+    let desk = Desk::new().await;
+    let write = |text: &str| fs::write(desk.path().join("providers.yaml"), text).unwrap();
+    let check = || async {
+        let checked = sidegate(&["check", "-f", "providers.yaml"], desk.path()).await;
+        assert!(!format!("{checked:?}").contains("canary"), "{checked:?}");
+        checked
+    };
+    write(PROVIDERS);
+    let good = check().await;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert_eq!(good.stdout, "checked LlmProvider ai/openai: valid\n");
+
+    write(&PROVIDERS.replace(
+        "  type: OpenAI\n",
+        "  type: OpenAI\n  baseUrl: https://gw/v1\n",
+    ));
+    let elsewhere = check().await;
+    assert_eq!(elsewhere.code, Some(1), "{elsewhere:?}");
+    assert_eq!(elsewhere.stdout, "");
+    assert_eq!(
+        elsewhere.stderr,
+        "providers.yaml:7: LlmProvider ai/openai: spec.credentials.secretKeyRef.name: Secret \
+         ai/openai does not say that it may be sent to gw; its owner lets it with this command: \
+         `kubectl annotate secret openai -n ai sidegate.dev/allowed-hosts=gw --overwrite`\n"
+    );
+
+    write(PROVIDERS.split("---").next().unwrap());
+    let alone = check().await;
+    assert_eq!(alone.code, Some(1), "{alone:?}");
+    assert!(
+        alone.stderr.contains("there is no Secret ai/openai"),
+        "{alone:?}"
+    );
+    write("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n");
+    let nothing = check().await;
+    assert_eq!(nothing.code, Some(1), "{nothing:?}");
+    assert!(
+        nothing.stderr.contains("no McpGateway and no LlmProvider"),
+        "{nothing:?}"
+    );
+}
+
 #[tokio::test]
 async fn explain_decides_as_the_sidecar_does() {
     let desk = Desk::new().await;
@@ -235,6 +293,7 @@ async fn the_version_is_printed() {
     }
 }
 
+/// ADM-007.
 /// A page in a browser of this machine can send requests to loopback, and a
 /// name of its own can resolve to it.
 #[tokio::test]

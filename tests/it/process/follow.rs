@@ -25,6 +25,7 @@ async fn a_renamed_file_is_taken() {
     assert!(sidecar.process().terminate().await.success());
 }
 
+/// CFG-004.
 #[tokio::test]
 async fn a_file_written_in_place_is_taken_when_it_is_closed() {
     let desk = Desk::new().await;

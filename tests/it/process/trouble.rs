@@ -116,6 +116,7 @@ async fn a_stuck_reader_of_the_audit_log_does_not_keep_it_from_ending() {
     assert!(sidecar.process().terminate().await.success());
 }
 
+/// ADM-013.
 #[tokio::test]
 async fn without_keys_it_is_not_ready_until_the_issuer_is_there() {
     let desk = Desk::new().await;

@@ -180,13 +180,28 @@ pub(crate) fn provider_rules() -> Value {
             "type AzureOpenAI needs baseUrl: the endpoint of your resource",
         ),
         (
+            "self.type != 'Bedrock' || has(self.baseUrl) \
+             || (has(self.credentials) && has(self.credentials.awsSigV4))",
+            "type Bedrock needs to know its region: set credentials.awsSigV4 or baseUrl",
+        ),
+        (
+            "!has(self.preset) || self.type == 'OpenAICompatible'",
+            "preset is for type OpenAICompatible: remove it, or choose this type",
+        ),
+        (
+            "has(self.credentials) || has(self.baseUrl) || self.type == 'OpenAICompatible'",
+            "the provider's own host refuses requests without a key: set credentials, \
+             or the baseUrl of a host that needs none",
+        ),
+        (
             "!has(self.credentials) || !has(self.credentials.awsSigV4) || self.type == 'Bedrock'",
             "awsSigV4 is for type Bedrock",
         ),
         (
-            "!has(self.credentials) || !has(self.baseUrl) || self.baseUrl.matches(\
-             '^(https://|http://(localhost|127[.]0[.]0[.]1|\\\\[::1\\\\])([:/]|$))')",
-            "credentials are not sent over plain HTTP: baseUrl must start with https://",
+            "!has(self.credentials) || !has(self.credentials.clientCredentials) \
+             || has(self.baseUrl) || self.type == 'OpenAICompatible'",
+            "the provider's own host takes keys only: set secretKeyRef, \
+             or the baseUrl of a host that takes tokens of clientCredentials",
         ),
     ])
 }

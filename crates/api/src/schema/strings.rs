@@ -232,9 +232,10 @@ shapes! {
     model_name => text(1, 256, r"^\S+$");
     model_names => set(1, 64, &text(1, 256, RULE_NAME));
     base_url => url(
-        &format!(r"^https?://{}(/[^?#\s\\\x00-\x1F\x7F]*)?$", any_host()),
-        "must be a URL with https:// or http://, without user, query and fragment",
+        &format!(r"^(https://{}|http://{})(/[^?#\s\\\x00-\x1F\x7F]*)?$", any_host(), loopback()),
+        "must be an https:// URL without user, query and fragment (http:// for loopback hosts only)",
     );
+    aws_region => text(1, 63, "^[a-z]{2,4}(-[a-z]+){1,3}-[1-9][0-9]?$");
     cost => text(1, 16, "^[0-9]{1,9}([.][0-9]{1,6})?$");
 
     // remote servers

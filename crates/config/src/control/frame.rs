@@ -1,6 +1,8 @@
 //! Frames: four bytes of length, the most significant first, then that many
 //! bytes of JSON.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -52,7 +54,6 @@ pub fn encode(message: &impl Serialize, limit: usize) -> Result<Vec<u8>, FrameEr
 
 /// Collects bytes as they arrive and gives the messages in them. It never
 /// holds more than one frame and what arrived with it.
-#[derive(Debug)]
 pub struct Decoder {
     arrived: Vec<u8>,
     limit: usize,
@@ -68,6 +69,11 @@ impl Decoder {
             arrived: Vec::new(),
             limit,
         }
+    }
+
+    /// Takes frames of at most `limit` bytes of JSON from now on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Takes bytes that arrived.
@@ -102,5 +108,15 @@ impl Decoder {
         // stream stands.
         self.arrived.shrink_to(KEPT_BYTES);
         Ok(Some(message))
+    }
+}
+
+/// Without what arrived: tokens and configurations do.
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("arrived_bytes", &self.arrived.len())
+            .field("limit", &self.limit)
+            .finish()
     }
 }

@@ -226,3 +226,25 @@ fn every_message_is_read_as_what_it_was_written() {
         assert!(same, "{text}");
     }
 }
+
+#[test]
+fn no_secret_is_shown() {
+    let config = RawValue::from_string(r#"{"key":"canary"}"#.to_owned()).expect("JSON");
+    let snapshot = FromOperator::Snapshot(Snapshot {
+        version: version(1, 1, "a"),
+        config: config.into(),
+        service_hosts: Vec::new(),
+    });
+    let token = FromSidecar::Token(Token {
+        token: SecretText::from("canary".to_owned()),
+    });
+    let mut decoder = Decoder::new(1_024);
+    decoder.push(b"canary");
+    let shown = format!("{snapshot:?} {token:?} {decoder:?}");
+    let in_numbers = format!("{:?}", b"canary");
+    let in_numbers = in_numbers.trim_matches(['[', ']']);
+    assert!(
+        !shown.contains("canary") && !shown.contains(in_numbers),
+        "{shown}"
+    );
+}

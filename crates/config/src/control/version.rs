@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 /// whichever replica of the operator.
 ///
 /// The epoch grows when the cluster's own count starts again, as after a
-/// restore from a backup. The revision is the highest resource version that the
-/// replica had seen when it made the snapshot, so a replica that lags behind
-/// makes lower ones.
+/// restore from a backup. The revision is how far the replica had followed the
+/// gateways, as a resource version, when it made the snapshot, so a replica that
+/// lags behind makes lower ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SnapshotVersion {
     /// Which count of the cluster.
     pub epoch: u64,
-    /// How much of the cluster was seen.
+    /// How far the gateways were followed.
     pub revision: u64,
     /// What it says: [`SidecarConfig::version`]. Empty when there is nothing to
     /// enforce.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
+use sidegate_api::names::ALLOWED_HOSTS_ANNOTATION;
 
 use super::tree::{Content, Node};
 use super::{
@@ -341,6 +342,13 @@ impl Object<'_> {
                 String::new()
             }
         };
+        let annotations = root
+            .get("metadata")
+            .and_then(|metadata| metadata.get("annotations"));
+        let allowed_hosts = annotations
+            .and_then(|annotations| annotations.get(ALLOWED_HOSTS_ANNOTATION))
+            .and_then(Node::text)
+            .map(str::to_owned);
         let mut data: BTreeMap<_, _> = self
             .decoded("data")
             .into_iter()
@@ -363,6 +371,7 @@ impl Object<'_> {
             namespace,
             name,
             secret_type,
+            allowed_hosts,
             data,
             origin,
         }

@@ -27,12 +27,12 @@ const ALLOWED_SCOPES: Bounds = Bounds {
 };
 
 pub(super) fn check(check: &mut Check<'_>, limits: &Limits) -> AuthenticationConfig {
-    let Authentication { require_token, jwt } = &check.gateway.spec.authentication;
+    let Authentication { require_token, jwt } = &check.spec.authentication;
     if *require_token && jwt.is_empty() {
         let message = "requireToken is true and no token could be accepted: add an issuer";
         check.refuse("spec.authentication.jwt", message);
     }
-    if !require_token && check.gateway.spec.tls.mode != TlsMode::Mutual {
+    if !require_token && check.spec.tls.mode != TlsMode::Mutual {
         let message = "false leaves only the caller's certificate: it needs tls.mode Mutual";
         check.refuse("spec.authentication.requireToken", message);
     }

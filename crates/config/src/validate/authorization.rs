@@ -27,7 +27,7 @@ pub(super) fn check(check: &mut Check<'_>) -> PolicyConfig {
         mode,
         scope_hierarchy,
         rules,
-    } = &check.gateway.spec.authorization;
+    } = &check.spec.authorization;
     if rules.is_empty() {
         check.warn(RULES, "there is no rule, so every call is denied");
     }
@@ -150,7 +150,7 @@ fn check_rule(check: &mut Check<'_>, field: &str, rule: &Rule) {
 }
 
 fn check_server(check: &mut Check<'_>, field: &str, server: &str) {
-    let servers = &check.gateway.spec.servers;
+    let servers = &check.spec.servers;
     if !servers.iter().any(|known| known.name == server) {
         let known: Vec<_> = servers.iter().map(|server| server.name.as_str()).collect();
         let message = format!(
@@ -195,7 +195,7 @@ fn check_principal(check: &mut Check<'_>, field: &str, entry: &PrincipalMatch) {
             check_printable(check, &field, values.iter());
         }
     }
-    let issuers = &check.gateway.spec.authentication.jwt;
+    let issuers = &check.spec.authentication.jwt;
     let of_token = subjects.is_some() || clients.is_some() || claims.is_some();
     match issuer {
         Some(issuer) if !issuers.iter().any(|known| known.issuer == *issuer) => {
@@ -214,7 +214,7 @@ fn check_principal(check: &mut Check<'_>, field: &str, entry: &PrincipalMatch) {
         Some(_) | None => {}
     }
     let of_certificate = service_accounts.is_some() || spiffe_ids.is_some();
-    if of_certificate && check.gateway.spec.tls.mode != TlsMode::Mutual {
+    if of_certificate && check.spec.tls.mode != TlsMode::Mutual {
         let message = "matches nobody: only with tls.mode Mutual do callers have a SPIFFE id";
         check.warn(field, message);
     }

@@ -31,6 +31,29 @@ pub(crate) fn certificates(bytes: &[u8]) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Checks that `bytes` are certificates in PEM, of which at least one is that
+/// of an authority.
+///
+/// # Errors
+/// What is wrong.
+pub(crate) fn authorities(bytes: &[u8]) -> Result<String, String> {
+    let text = certificates(bytes)?;
+    let is_authority = |certificate: CertificateDer<'_>| {
+        x509_parser::parse_x509_certificate(&certificate).is_ok_and(|(_, parsed)| parsed.is_ca())
+    };
+    if CertificateDer::pem_slice_iter(bytes)
+        .flatten()
+        .any(is_authority)
+    {
+        return Ok(text);
+    }
+    Err(
+        "has no certificate of an authority (CA:TRUE): put in that of the one that signs the \
+         server's certificate"
+            .to_owned(),
+    )
+}
+
 /// Checks that `bytes` are a private key in PEM.
 ///
 /// # Errors
@@ -68,6 +91,22 @@ mod tests {
         let two = format!("{certificate}{certificate}");
         assert_eq!(certificates(two.as_bytes()), Ok(two));
         assert_eq!(check_private_key(key.as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn an_authority_is_told_from_a_server() {
+        let (server, _) = pair();
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).expect("a certificate").pem();
+        let both = format!("{server}{authority}");
+        for good in [&authority, &both] {
+            assert_eq!(authorities(good.as_bytes()), Ok(good.clone()));
+        }
+        let refused = authorities(server.as_bytes()).expect_err("of a server");
+        assert!(refused.contains("CA:TRUE"), "{refused}");
+        assert!(authorities(b"").is_err());
     }
 
     #[test]

@@ -27,7 +27,7 @@ const VARIABLES: Bounds = Bounds {
 };
 
 pub(super) fn check(check: &mut Check<'_>) {
-    let spec = &check.gateway.spec;
+    let spec = &check.spec;
     let servers = spec.servers.as_slice();
     if servers.is_empty() && spec.llm.is_none() && spec.remote_servers.is_empty() {
         check.refuse("spec.servers", "a gateway guards something: add a server");
@@ -60,7 +60,7 @@ fn check_server(check: &mut Check<'_>, field: &str, server: &Server) {
         check.refuse(&format!("{field}.name"), names::DNS_LABEL);
     }
     check.refuse_err(&format!("{field}.path"), uris::check_path(path));
-    let http = match check.gateway.spec.tls.mode {
+    let http = match check.spec.tls.mode {
         TlsMode::Plaintext => Http::Anywhere,
         TlsMode::Mutual | TlsMode::Server if check.options.allow_loopback => Http::Loopback,
         TlsMode::Mutual | TlsMode::Server => Http::Never,
@@ -127,7 +127,7 @@ fn check_identity_headers(check: &mut Check<'_>, field: &str, headers: &Identity
             );
         }
     }
-    if spiffe_id.is_some() && check.gateway.spec.tls.mode != TlsMode::Mutual {
+    if spiffe_id.is_some() && check.spec.tls.mode != TlsMode::Mutual {
         let message = "is never sent: only with tls.mode Mutual do callers have a SPIFFE id";
         check.warn(&format!("{field}.spiffeId"), message);
     }

@@ -11,7 +11,7 @@ const TLS_SECRET: &str = "kubernetes.io/tls";
 
 /// The TLS settings; none when something is wrong with them.
 pub(super) fn check(check: &mut Check<'_>) -> Option<TlsConfig> {
-    let tls = &check.gateway.spec.tls;
+    let tls = &check.spec.tls;
     let mode = tls.mode;
     match mode {
         TlsMode::Mutual => {}
@@ -52,7 +52,7 @@ pub(super) fn check(check: &mut Check<'_>) -> Option<TlsConfig> {
 const NAME: &str = "spec.tls.certificateRef.name";
 
 fn secret<'a>(check: &mut Check<'a>, name: &str) -> Option<&'a SecretDocument> {
-    let namespace = &check.gateway.namespace;
+    let namespace = check.namespace;
     let Some(secret) = check.documents.secret(namespace, name) else {
         let message = format!("there is no Secret {namespace}/{name}: add it to the documents");
         check.refuse_because(Cause::SecretNotFound, NAME, message);

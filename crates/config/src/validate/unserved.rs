@@ -5,7 +5,7 @@ use super::Check;
 use crate::violations::Cause;
 
 pub(super) fn check(check: &mut Check<'_>) {
-    let spec = &check.gateway.spec;
+    let spec = &check.spec;
     for (field, is_set) in [
         ("spec.llm", spec.llm.is_some()),
         ("spec.remoteServers", !spec.remote_servers.is_empty()),

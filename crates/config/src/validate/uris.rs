@@ -141,7 +141,7 @@ fn authority(text: &str) -> &str {
 }
 
 /// Whether a host can only be the machine itself.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = |host: &str| host.parse::<Ipv4Addr>().is_ok_and(|it| it.is_loopback());
     matches!(host, "localhost" | "[::1]") || address(host)
 }
@@ -166,7 +166,7 @@ pub(crate) fn check_host(text: &str) -> Result<(), String> {
 }
 
 /// A host with an optional port, in two. Colons in brackets are of an address.
-fn split_port(text: &str) -> (&str, Option<&str>) {
+pub(super) fn split_port(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         Some(_) | None => (text, None),

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use sidegate_tls::{MAX_DNS_NAMES, is_dns_name};
 use tokio::sync::watch;
 
 use super::{Assigned, Assignment, PodRef, State};
 use crate::key::Key;
-use crate::world::Owner;
+use crate::world::{Owner, ServiceNames};
 
 /// A pod that somebody follows.
 pub(super) struct Followed {
@@ -46,11 +47,13 @@ impl State {
         });
     }
 
-    /// Everybody whose assignment has a lower stamp gets it again.
-    pub(super) fn stamp_again(&mut self, at_least: u64) {
+    /// Everybody in a namespace whose assignment has a lower stamp gets it
+    /// again.
+    pub(super) fn stamp_again(&mut self, namespace: &Arc<str>, at_least: u64) {
         let lower: Vec<_> = self
             .followed
             .iter()
+            .filter(|(pod, _)| pod.namespace == *namespace)
             .filter(|(_, it)| it.assignment.borrow().revision < at_least)
             .map(|(pod, _)| pod.clone())
             .collect();
@@ -99,12 +102,14 @@ impl State {
 
     /// The assignment of a pod and whether its stamp is held back.
     fn assign(&self, pod: &Key) -> Option<(Assignment, bool)> {
-        let names = self.world.service_names(pod, &self.naming.cluster_domain)?;
+        let known = self.progress.of(&pod.namespace);
+        let domain = &self.naming.cluster_domain;
+        let ServiceNames { certificate, hosts } = self.world.service_names(pod, domain)?;
         let mut assignment = Assignment {
             assigned: Assigned::Waiting,
-            revision: self.revision,
-            dns_names: names.clone(),
-            service_hosts: names,
+            revision: known,
+            dns_names: names_for_certificate(certificate, &[]),
+            service_hosts: hosts,
         };
         // Who has it is not certain yet.
         if !self.synced {
@@ -116,14 +121,10 @@ impl State {
                 false
             }
             Owner::Unknown => true,
-            Owner::Gateway(gateway) => match self.programs.of(&gateway, self.revision) {
+            Owner::Gateway(gateway) => match self.programs.of(&gateway, known) {
                 Some(made) => {
                     assignment.revision = made.revision;
-                    for host in made.hosts {
-                        if !assignment.dns_names.contains(host) {
-                            assignment.dns_names.push(host.clone());
-                        }
-                    }
+                    assignment.dns_names = names_for_certificate(assignment.dns_names, made.hosts);
                     assignment.assigned = Assigned::Program(Arc::clone(made.program));
                     made.held_back
                 }
@@ -132,6 +133,20 @@ impl State {
         };
         Some((assignment, held_back))
     }
+}
+
+/// The same names always come out in the same order, those of Services first,
+/// and no more than one certificate takes: a name that cannot be in one must not
+/// keep the pod from having any. No `*`: a pod is no other host of its domain.
+fn names_for_certificate(of_services: Vec<String>, hosts: &[String]) -> Vec<String> {
+    let mut names = of_services;
+    for host in hosts {
+        if is_dns_name(host) && !names.contains(host) {
+            names.push(host.clone());
+        }
+    }
+    names.truncate(MAX_DNS_NAMES);
+    names
 }
 
 /// How much an assignment was made of.

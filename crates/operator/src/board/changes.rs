@@ -40,12 +40,17 @@ impl Board {
     pub(crate) fn set_gateway(&self, object: SeenGateway, revision: Option<u64>) -> Asked {
         let key = Key::of(&object);
         self.change(revision, |state| {
+            let version = revision_of(&object).unwrap_or(u64::MAX);
+            if state.progress.is_past(&key.namespace, version) {
+                return Touched::default();
+            }
             let touched = state.world.set_gateway(object);
             if touched.replaced {
                 state.programs.remove(&key);
             }
             if touched.build {
-                state.programs.changed(&key, state.revision);
+                let revision = state.progress.of(&key.namespace);
+                state.programs.changed(&key, revision);
             }
             touched
         })
@@ -110,20 +115,20 @@ impl Board {
         self.lock().world.remove_provider(key);
     }
 
-    /// Something that gateways refer to changed, and was `revision` then.
-    pub(crate) fn reference_changed(&self, gateways: &[Key], revision: Option<u64>) {
-        self.change(revision, |state| {
-            for gateway in gateways {
-                // It may be gone, and its references not given up yet.
-                if state.world.gateway(gateway).is_some() {
-                    state.programs.changed(gateway, state.revision);
-                }
+    /// Something that gateways refer to changed. That says nothing about how
+    /// much is known of gateways.
+    pub(crate) fn reference_changed(&self, gateways: &[Key]) {
+        let mut state = self.lock();
+        for gateway in gateways {
+            // It may be gone, and its references not given up yet.
+            if state.world.gateway(gateway).is_some() {
+                let revision = state.progress.of(&gateway.namespace);
+                state.programs.changed(gateway, revision);
             }
-            Touched::default()
-        });
+        }
     }
 
-    /// The cluster is known to have got this far before what follows was read.
+    /// Gateways are known up to this revision.
     pub(crate) fn saw(&self, revision: u64) {
         self.change(Some(revision), |_| Touched::default());
     }
@@ -148,8 +153,12 @@ impl Board {
     /// The gateway to build, if there is a change of it that was not built.
     pub(crate) fn begin(&self, gateway: &Key) -> Option<(Draft, Arc<SeenGateway>)> {
         let state = self.lock();
-        let draft = state.programs.begin(gateway, state.revision)?;
-        Some((draft, state.world.gateway(gateway)?))
+        let object = state.world.gateway(gateway)?;
+        // In the middle of a list the object is newer than what is known.
+        let known = state.progress.of(&gateway.namespace);
+        let revision = known.max(revision_of(object.as_ref()).unwrap_or_default());
+        let draft = state.programs.begin(gateway, revision)?;
+        Some((draft, object))
     }
 
     /// What came of a build. Nobody is told of one that is not valid: the last
@@ -198,17 +207,14 @@ impl Board {
     fn change(&self, revision: Option<u64>, how: impl FnOnce(&mut State) -> Touched) -> Touched {
         let mut state = self.lock();
         let touched = how(&mut state);
-        state.revision = state.revision.max(revision.unwrap_or_default());
-        let revision = state.revision;
+        let is_more = state.progress.watched(revision.unwrap_or_default());
         for pod in &touched.pods {
             state.refresh(pod);
         }
         drop(state);
-        self.revision.send_if_modified(|seen| {
-            let news = *seen < revision;
-            *seen = (*seen).max(revision);
-            news
-        });
+        if is_more {
+            self.progressed.send_replace(());
+        }
         touched
     }
 }

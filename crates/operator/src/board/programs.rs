@@ -58,8 +58,7 @@ struct Built {
     /// The first change of this object: builds that began before are of another
     /// one of the same name.
     since: u64,
-    /// The last good one.
-    last_good: Option<(Arc<Program>, Vec<String>)>,
+    last_good: Option<Good>,
     /// How much that was made of; none when nothing relevant has changed since.
     made_of: Option<u64>,
     assessment: Option<Arc<Assessment>>,
@@ -67,6 +66,15 @@ struct Built {
     unbuilt: Option<u64>,
     /// Since when there is something to build.
     unbuilt_since: Option<Instant>,
+}
+
+/// The last good program.
+struct Good {
+    program: Arc<Program>,
+    hosts: Vec<String>,
+    /// What its build began with. In the middle of a list that is more than
+    /// what is known of all gateways.
+    at_least: u64,
 }
 
 // === impl Programs ===
@@ -129,10 +137,14 @@ impl Programs {
         }
         if let Some(Published { program, hosts }) = published {
             let program = match built.last_good.take() {
-                Some((before, _)) if before.hash == program.hash => before,
+                Some(before) if before.program.hash == program.hash => before.program,
                 Some(_) | None => Arc::new(program),
             };
-            built.last_good = Some((program, hosts));
+            built.last_good = Some(Good {
+                program,
+                hosts,
+                at_least: draft.revision,
+            });
             built.made_of = (!up_to_date).then_some(draft.revision);
         }
         built.assessment = Some(Arc::new(assessment));
@@ -143,11 +155,15 @@ impl Programs {
     /// unless something changed.
     pub(super) fn of(&self, gateway: &Key, revision: u64) -> Option<Made<'_>> {
         let built = self.gateways.get(gateway)?;
-        let (program, hosts) = built.last_good.as_ref()?;
+        let Good {
+            program,
+            hosts,
+            at_least,
+        } = built.last_good.as_ref()?;
         Some(Made {
             program,
             hosts,
-            revision: built.made_of.unwrap_or(revision),
+            revision: built.made_of.unwrap_or(revision).max(*at_least),
             held_back: built.made_of.is_some(),
         })
     }

@@ -1,7 +1,10 @@
+mod moves;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sidegate_tls::{MAX_DNS_NAMES, is_dns_name};
 use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
@@ -107,8 +110,11 @@ impl Desk {
     }
 
     fn build(&self, name: &str, hash: Option<&str>) -> bool {
+        self.build_with(name, hash.map(|hash| published(name, hash)))
+    }
+
+    fn build_with(&self, name: &str, published: Option<Published>) -> bool {
         let (draft, _) = self.board.begin(&key(name)).expect("something to build");
-        let published = hash.map(|hash| published(name, hash));
         self.board
             .publish(&key(name), draft, assessment(1), published)
     }
@@ -132,7 +138,6 @@ fn a_pod_is_known_by_its_name_and_followed_by_its_uid() {
     desk.board.set_pod(&key("p"), facts("1", "a"));
     let known = desk.board.known(&key("p")).expect("a pod");
     assert_eq!((&*known.uid, &*known.service_account), ("1", "support"));
-    assert!(!known.ever_programmed);
     assert!(desk.follow("2").is_none());
     let version = SnapshotVersion {
         epoch: 1,
@@ -144,7 +149,6 @@ fn a_pod_is_known_by_its_name_and_followed_by_its_uid() {
     assert_eq!(desk.conditions.depth(), 0, "another pod's report");
     desk.board.report(&pod("1"), PodReport::Confirmed(version));
     assert_eq!(desk.conditions.depth(), 1);
-    assert!(desk.board.known(&key("p")).expect("a pod").ever_programmed);
 }
 
 #[test]
@@ -193,7 +197,8 @@ fn what_changes_while_it_is_built_holds_the_stamp_back() {
     let (desk, mut follower) = desk().with_pod();
     desk.gateway("a", 1, 1, 10);
     let (draft, _) = desk.board.begin(&key("a")).expect("something to build");
-    desk.board.reference_changed(&[key("a")], Some(30));
+    desk.board.reference_changed(&[key("a")]);
+    desk.board.saw(30);
     let published_now =
         desk.board
             .publish(&key("a"), draft, assessment(1), Some(published("a", "h1")));
@@ -303,6 +308,44 @@ fn names_follow_services_and_the_gateway() {
     assert_eq!(follower.borrow_and_update().dns_names, ["a.example.com"]);
 }
 
+/// What does not fit into a certificate does not keep the pod from having one.
+#[test]
+fn names_for_a_certificate_are_bounded_and_those_of_services_come_first() {
+    let (desk, mut follower) = desk().with_pod();
+    let odd = [
+        "a_b.example.com",
+        "*.example.com",
+        "host.7",
+        "A.example.com",
+    ];
+    let mut hosts: Vec<_> = odd.map(str::to_owned).to_vec();
+    hosts.extend((0..128).map(|number| format!("n{number:03}.example.com")));
+    desk.gateway("a", 1, 1, 10);
+    let published = Published {
+        hosts,
+        ..published("a", "h1")
+    };
+    desk.build_with("a", Some(published));
+    let service: Value = json!({"spec": {"selector": {"app": "a"}}});
+    let service: ServiceFacts =
+        ServiceFacts::of(serde_json::from_value(service).expect("a Service"));
+    desk.board.set_service(&key("support"), service.clone());
+    let names = follower.borrow_and_update().dns_names.clone();
+    assert_eq!(names.len(), MAX_DNS_NAMES);
+    let services = ["support.crm.svc", "support.crm.svc.cluster.local"];
+    assert_eq!(names[..2], services);
+    assert_eq!(names[2], "n000.example.com");
+    // As many Services again: still no more, and in the same order.
+    for number in 0..MAX_DNS_NAMES {
+        let name = format!("s{number:03}");
+        desk.board.set_service(&key(&name), service.clone());
+    }
+    let assignment = follower.borrow_and_update().clone();
+    assert_eq!(assignment.dns_names.len(), MAX_DNS_NAMES);
+    assert_eq!(assignment.dns_names[0], "s000.crm.svc");
+    assert!(assignment.dns_names.iter().all(|name| is_dns_name(name)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_a_revision_is_told_with_it() {
     let (desk, mut follower) = desk().with_pod();
@@ -310,18 +353,26 @@ async fn who_waits_for_a_revision_is_told_with_it() {
     desk.build("a", Some("h1"));
     now(&mut follower);
     let board = Arc::clone(&desk.board);
-    assert!(timeout(SHORT, board.wait_for_revision(50)).await.is_err());
+    assert!(
+        timeout(SHORT, board.wait_for_revision(&key("p"), 50))
+            .await
+            .is_err()
+    );
     desk.board.saw(40);
-    assert!(timeout(SHORT, board.wait_for_revision(50)).await.is_err());
+    assert!(
+        timeout(SHORT, board.wait_for_revision(&key("p"), 50))
+            .await
+            .is_err()
+    );
     assert!(
         !follower.has_changed().expect("open"),
         "a number alone is no news"
     );
     desk.board.saw(50);
-    board.wait_for_revision(50).await;
+    board.wait_for_revision(&key("p"), 50).await;
     assert!(follower.has_changed().expect("open"));
     assert_eq!(now(&mut follower), ("a=h1".to_owned(), 50));
-    board.wait_for_revision(50).await;
+    board.wait_for_revision(&key("p"), 50).await;
     assert!(!follower.has_changed().expect("open"));
 }
 
@@ -331,12 +382,82 @@ async fn a_stamp_that_is_held_back_is_told_when_it_is_not_any_more() {
     desk.gateway("a", 1, 1, 10);
     desk.build("a", Some("h1"));
     now(&mut follower);
-    desk.board.reference_changed(&[key("a")], Some(50));
-    desk.board.wait_for_revision(50).await;
+    desk.board.reference_changed(&[key("a")]);
+    desk.board.saw(50);
+    desk.board.wait_for_revision(&key("p"), 50).await;
     assert_eq!(now(&mut follower), ("a=h1".to_owned(), 10));
     desk.build("a", Some("h1"));
     assert!(follower.has_changed().expect("open"));
     assert_eq!(now(&mut follower), ("a=h1".to_owned(), 50));
+}
+
+/// A new Secret must not make rules look newer than they are.
+#[test]
+fn what_a_gateway_refers_to_raises_no_stamp() {
+    let (desk, mut follower) = desk().with_pod();
+    desk.gateway("a", 1, 1, 300);
+    desk.build("a", Some("old"));
+    desk.board.reference_changed(&[key("a")]);
+    desk.build("a", Some("new-secret"));
+    assert_eq!(now(&mut follower), ("a=new-secret".to_owned(), 300));
+}
+
+/// Nothing is told of a list before it is complete, but a program of it is no
+/// older than its gateway.
+#[test]
+fn in_the_middle_of_a_list_a_program_has_the_version_of_its_gateway() {
+    let (desk, mut follower) = desk().with_pod();
+    desk.gateway("a", 1, 1, 200);
+    desk.build("a", Some("h1"));
+    now(&mut follower);
+    desk.board.set_gateway(object("a", "u", 1, 2, 300), None);
+    desk.build("a", Some("h2"));
+    assert_eq!(now(&mut follower), ("a=h2".to_owned(), 300));
+    assert_eq!(desk.board.lock().progress.of("crm"), 200);
+    desk.board.saw(350);
+    let again = desk.follow("1").expect("a pod");
+    assert_eq!(told(&again.borrow()), ("a=h2".to_owned(), 350));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_told_once_the_gateways_were_read() {
+    let (desk, mut follower) = desk().with_pod();
+    desk.gateway("a", 1, 1, 10);
+    desk.build("a", Some("h1"));
+    now(&mut follower);
+    let board = Arc::clone(&desk.board);
+    let waiting = tokio::spawn(async move {
+        board.wait_for_revision(&key("p"), 50).await;
+    });
+    let namespace = desk.board.behind().next().await.request;
+    let found = |name: &str, version: &str| Versions::from([(name.into(), version.to_owned())]);
+    for other in [found("a", "11"), found("b", "10"), Versions::new()] {
+        assert!(!desk.board.confirm(&namespace, &other, 60), "{other:?}");
+    }
+    assert!(desk.board.confirm(&namespace, &found("a", "10"), 60));
+    waiting.await.expect("no panic");
+    assert!(follower.has_changed().expect("open"));
+    assert_eq!(now(&mut follower), ("a=h1".to_owned(), 60));
+    assert_eq!(desk.board.lock().progress.of("other"), 10);
+    // The watch goes on from where it was.
+    desk.gateway("a", 1, 2, 70);
+    desk.build("a", Some("h2"));
+    assert_eq!(now(&mut follower), ("a=h2".to_owned(), 70));
+    assert_eq!(desk.board.lock().progress.of("other"), 70);
+}
+
+/// It came and went while the watch told nothing; that it is not there was read.
+#[test]
+fn a_gateway_that_is_told_of_too_late_is_not_taken() {
+    let (desk, mut follower) = desk().with_pod();
+    assert!(desk.board.confirm(&"crm".into(), &Versions::new(), 50));
+    desk.gateway("a", 1, 1, 20);
+    assert!(desk.board.begin(&key("a")).is_none());
+    assert_eq!(now(&mut follower).0, "nobody");
+    desk.board.remove_gateway(&key("a"), Some(30));
+    desk.gateway("a", 1, 1, 51);
+    desk.build("a", Some("h1"));
+    assert_eq!(now(&mut follower), ("a=h1".to_owned(), 51));
 }
 
 #[test]
@@ -344,7 +465,7 @@ fn revisions_are_numbers_and_never_fall() {
     let desk = desk();
     desk.board.saw(7);
     desk.board.saw(3);
-    assert_eq!(desk.board.lock().revision, 7);
+    assert_eq!(desk.board.lock().progress.of("crm"), 7);
     let of = |version: &str| {
         let mut object = object("a", "u", 1, 1, 1);
         object
@@ -374,9 +495,9 @@ fn a_program_does_not_show_its_secrets() {
 fn whoever_left_is_forgotten() {
     let (desk, follower) = desk().with_pod();
     assert_eq!(desk.board.lock().followed.len(), 1);
-    desk.board.report(&pod("1"), PodReport::Disconnected);
+    desk.board.unfollowed(&pod("1"));
     assert_eq!(desk.board.lock().followed.len(), 1, "it is followed still");
     drop(follower);
-    desk.board.report(&pod("1"), PodReport::Disconnected);
+    desk.board.unfollowed(&pod("1"));
     assert_eq!(desk.board.lock().followed.len(), 0);
 }

@@ -213,6 +213,7 @@ mod tests {
         assert_eq!(overrides.drain(&settings, 30), 10);
     }
 
+    /// WHK-011.
     #[test]
     fn everything_else_of_ours_is_refused_with_what_there_is() {
         for name in [

@@ -16,8 +16,14 @@ use sidegate_api::names::{
 };
 
 use crate::manifests::NAMESPACE;
+use crate::trust_bundles::CONFIG_MAP;
 
-use super::names::{HOLD, HOLD_SOCKET, INJECTED_ANNOTATION, PRIVATE_VOLUMES, SIDECAR};
+use super::names::{
+    BINARY, CONTAINERS, HOLD, HOLD_DIR, HOLD_SOCKET, HOLD_VOLUME, INJECTED_ANNOTATION,
+    PRIVATE_VOLUMES, RUN_DIR, SIDECAR, STATE_DIR, STATE_VOLUME, TOKEN_DIR, TOKEN_VOLUME, TRUST_DIR,
+    TRUST_VOLUME,
+};
+use super::settings::USER_ID;
 
 /// Name of the policy and of its binding.
 pub const NAME: &str = "sidecars.sidegate.dev";
@@ -53,7 +59,8 @@ request.operation == 'CREATE' || (!has(object.metadata.deletionTimestamp) && (
 const INITS: &str = "has(object.spec.initContainers) ? object.spec.initContainers : []";
 
 /// What makes an init container a hardened native sidecar that runs its
-/// image's own program. Pod Security `restricted` is not everywhere.
+/// image's own program; beside these its user, in [`hardened`]. Pod Security
+/// `restricted` is not everywhere.
 const HARDENED: &str = "\
 has(c.restartPolicy) && c.restartPolicy == 'Always' &&
 !has(c.command) && !has(c.envFrom) && has(c.args) &&
@@ -74,6 +81,8 @@ pub struct AdmissionPolicy {
     pub image: Option<String>,
     /// Namespaces that are never guarded, whatever their labels say.
     pub excluded_namespaces: Vec<String>,
+    /// The user that sidecars run as.
+    pub user_id: u32,
 }
 
 /// The system's namespaces and the operator's own, which are never guarded.
@@ -81,6 +90,12 @@ pub struct AdmissionPolicy {
 pub fn excluded_namespaces() -> Vec<String> {
     let excluded = SYSTEM_NAMESPACES.into_iter().chain([NAMESPACE]);
     excluded.map(str::to_owned).collect()
+}
+
+/// Whether pods of the namespace are never guarded, whatever its labels say.
+#[must_use]
+pub fn is_excluded(namespace: &str) -> bool {
+    namespace == NAMESPACE || SYSTEM_NAMESPACES.contains(&namespace)
 }
 
 /// The policy and its binding, for any image: one that were named here and in
@@ -97,6 +112,7 @@ impl Default for AdmissionPolicy {
         Self {
             image: None,
             excluded_namespaces: excluded_namespaces(),
+            user_id: USER_ID,
         }
     }
 }
@@ -106,13 +122,13 @@ impl AdmissionPolicy {
     #[must_use]
     pub fn manifests(&self) -> Vec<Value> {
         vec![
-            policy(self.image.as_deref()),
+            policy(self.image.as_deref(), self.user_id),
             binding(&self.excluded_namespaces),
         ]
     }
 }
 
-fn policy(image: Option<&str>) -> Value {
+fn policy(image: Option<&str>, user_id: u32) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
@@ -135,7 +151,7 @@ fn policy(image: Option<&str>) -> Value {
                 variable("injectedByThis", &injected_by_this()),
                 variable("others", &others()),
             ],
-            "validations": validations(image),
+            "validations": validations(image, user_id),
         },
     })
 }
@@ -145,6 +161,84 @@ fn policy(image: Option<&str>) -> Value {
 const HELD_PORTS: &str = "\
 (has(params.spec.servers) ? params.spec.servers : [])
   .filter(s, !has(s.exposure) || s.exposure == 'SamePort').map(s, string(s.port))";
+
+fn hardened(user_id: u32) -> String {
+    format!(
+        "{HARDENED} &&\nhas(c.securityContext.runAsUser) && \
+         c.securityContext.runAsUser == {user_id} &&\n{}",
+        mounts()
+    )
+}
+
+/// Our volumes are where they belong. Others may be mounted, as webhooks add
+/// them to every container, but not where they hide ours or the program.
+fn mounts() -> String {
+    let places = [
+        (TOKEN_VOLUME, TOKEN_DIR),
+        (TRUST_VOLUME, TRUST_DIR),
+        (STATE_VOLUME, STATE_DIR),
+        (HOLD_VOLUME, HOLD_DIR),
+    ];
+    let places = places.map(|(volume, path)| format!("'{volume}': '{path}'"));
+    let (run, own) = (
+        RUN_DIR.trim_start_matches('/'),
+        BINARY.trim_start_matches('/'),
+    );
+    let parent = run.split('/').next().unwrap_or_default();
+    let run = run.replace('/', "/+");
+    format!(
+        "has(c.volumeMounts) && c.volumeMounts.all(m, m.name in {{{places}}} ?\n  \
+         {{{places}}}[m.name] == m.mountPath && !has(m.subPath) && !has(m.subPathExpr) :\n  \
+         !m.mountPath.matches('^/*(({parent}|{run}(/.*)?|{own}(/.*)?)/*)?$') &&\n  \
+         !m.mountPath.matches('(^|/)[.][.]?(/|$)'))",
+        places = places.join(", ")
+    )
+}
+
+/// Our volumes are of the kinds that the injector makes: another kind could be
+/// read or written from elsewhere, or bring a token of another pod.
+fn volumes() -> String {
+    format!(
+        "(has(object.spec.volumes) ? object.spec.volumes : []).all(v,\n  \
+         v.name == '{TOKEN_VOLUME}' ? has(v.projected) && has(v.projected.sources) &&\n    \
+         v.projected.sources.all(s, has(s.serviceAccountToken)) :\n  \
+         v.name == '{TRUST_VOLUME}' ? has(v.configMap) && v.configMap.name == '{CONFIG_MAP}' :\n  \
+         !(v.name in ['{STATE_VOLUME}', '{HOLD_VOLUME}']) ||\n    \
+         (has(v.emptyDir) && has(v.emptyDir.medium) && v.emptyDir.medium == 'Memory'))"
+    )
+}
+
+/// The sidecar is started with what the injector gives it and nothing else:
+/// other flags say where its trust, its token and its configuration are.
+fn arguments() -> String {
+    format!(
+        "c.args.size() > 2 && c.args[0] == 'run' && c.args[1] == '--control-plane' &&\n\
+         c.args[2].startsWith('https://') &&\n\
+         c.args.filter(a, a == '--control-plane').size() == 1 &&\n\
+         c.args.all(a, !a.startsWith('-') || a in \
+         ['--control-plane', '--trust-domain', '--log-level', '--hold']) &&\n\
+         (!('--hold' in c.args) || '{HOLD_SOCKET}' in c.args)"
+    )
+}
+
+/// A container that joins later must not be the sidecar's user, by which
+/// foreign listeners are told, nor see its processes: with the same user it
+/// could read its key. An image that names the user by itself cannot be told
+/// from here; without the processes it gets no key.
+///
+/// Under `shareProcessNamespace`, of which the injector warns, other users see
+/// the processes and cannot look into them, but root can. Where Pod Security
+/// is `restricted` nobody is root; elsewhere whoever owns the pod is trusted.
+fn ephemeral(user_id: u32) -> String {
+    let ours = CONTAINERS.map(|it| format!("'{it}'")).join(", ");
+    format!(
+        "request.subResource != 'ephemeralcontainers' || !has(object.spec.ephemeralContainers) ||\n\
+         object.spec.ephemeralContainers.all(c,\n  \
+         (!has(c.targetContainerName) || !(c.targetContainerName in [{ours}])) &&\n  \
+         (!has(c.securityContext) || !has(c.securityContext.runAsUser) || \
+         c.securityContext.runAsUser != {user_id}))"
+    )
+}
 
 fn injected_by_this() -> String {
     format!(
@@ -172,24 +266,27 @@ fn others() -> String {
     )
 }
 
-fn validations(image: Option<&str>) -> Value {
+fn validations(image: Option<&str>, user_id: u32) -> Value {
     let unless = |condition: &str| format!("!variables.selected || {condition}");
     let judged = |condition: &str| unless(&format!("!variables.judged || ({condition})"));
     let image_is = image.map_or_else(
         || "c.image != ''".to_owned(),
         |image| format!("c.image == {}", quoted(image)),
     );
+    let hardened = hardened(user_id);
     let sidecar = format!(
-        "variables.sidecars.size() == 1 && variables.sidecars.all(c,\n{HARDENED} &&\n\
-         c.args.size() > 2 && c.args[0] == 'run' && c.args[1] == '--control-plane' &&\n\
-         !c.args.exists(a, a == '--config' || a.startsWith('--config=')) &&\n\
+        "variables.sidecars.size() == 1 && variables.sidecars.all(c,\n{hardened} &&\n{arguments} &&\n\
          has(c.startupProbe) && has(c.startupProbe.httpGet) && \
          c.startupProbe.httpGet.path == '/readyz' &&\n\
          c.startupProbe.httpGet.port == {HEALTH_PORT} &&\n\
-         (request.operation == 'UPDATE' || {image_is}))"
+         (request.operation == 'UPDATE' || {image_is}))",
+        arguments = arguments()
     );
     let hold = format!(
-        "variables.holds.all(c,\n{HARDENED} && c.args.size() > 0 && c.args[0] == 'hold' &&\n\
+        "variables.holds.all(c,\n{hardened} &&\n\
+         c.args.size() > 2 && c.args[0] == 'hold' && c.args[1] == '--socket' && \
+         c.args[2] == '{HOLD_SOCKET}' &&\n\
+         c.args.all(a, a == '--socket' || !a.startsWith('-')) &&\n\
          (request.operation == 'UPDATE' || {image_is}))"
     );
     let held = format!(
@@ -230,6 +327,18 @@ fn validations(image: Option<&str>) -> Value {
         validation(
             &unless("variables.others"),
             "only the sidecar may mount its token, its key and its sockets",
+        ),
+        validation(
+            &judged(&volumes()),
+            "a volume of the sidecar is not as the injector makes it: do not change it, and look \
+             for a webhook that does",
+        ),
+        validation(
+            &unless(&format!("({})", ephemeral(user_id))),
+            &format!(
+                "an ephemeral container must not be user {user_id}, which is the sidecar's, nor \
+                 target a container of ours: name another user, or another target"
+            ),
         ),
     ])
 }

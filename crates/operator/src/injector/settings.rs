@@ -3,6 +3,9 @@ use std::time::Duration;
 
 use super::{Cpu, Memory};
 
+/// The user that sidecars run as unless told otherwise.
+pub(super) const USER_ID: u32 = 64_020;
+
 /// What every sidecar of this operator has in common. Nothing of it can be
 /// chosen by a pod but CPU, memory, log level and drain time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +94,7 @@ impl InjectorSettings {
             resources: SidecarResources::default(),
             log_level: LogLevel::default(),
             drain_time: Duration::from_secs(20),
-            user_id: 64_020,
+            user_id: USER_ID,
             token_lifetime: Duration::from_secs(3600),
         }
     }

@@ -101,6 +101,7 @@ fn probes_of(pod: &mut Value) -> RewrittenProbes {
     RewrittenProbes::from_json(&render::unescaped(text)).unwrap()
 }
 
+/// WHK-002.
 #[test]
 fn a_second_injection_changes_nothing() {
     let pod = injected(&rich_pod());
@@ -123,6 +124,7 @@ fn fields_that_nobody_knows_survive() {
     }
 }
 
+/// WHK-013.
 #[test]
 fn the_sidecar_starts_before_everything_and_after_its_port_holder() {
     let pod = injected(&rich_pod());

@@ -66,6 +66,7 @@ mod tests {
         webhooks[0].clone()
     }
 
+    /// WHK-007.
     #[test]
     fn an_outage_blocks_only_the_namespaces_that_opted_in() {
         let webhook = only();
@@ -84,6 +85,7 @@ mod tests {
         }
     }
 
+    /// WHK-008.
     #[test]
     fn no_pod_of_such_a_namespace_passes_by() {
         let webhook = only();

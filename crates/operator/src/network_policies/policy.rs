@@ -17,7 +17,7 @@ use crate::authority::{MANAGED_BY, MANAGED_BY_US};
 /// The annotation of a gateway by which no policy is wanted.
 const ANNOTATION: &str = "sidegate.dev/network-policy";
 const NOT_WANTED: &str = "false";
-const PREFIX: &str = "sidegate-";
+pub(super) const PREFIX: &str = "sidegate-";
 /// Longest name of an object.
 const MAX_NAME: usize = 253;
 const PORTS: std::ops::RangeInclusive<u16> = 1..=u16::MAX;
@@ -81,7 +81,7 @@ pub(super) fn policy_of(gateway: &McpGateway) -> Option<NetworkPolicy> {
 
 /// Ports on which a server answers beside its sidecar. One on which a sidecar
 /// listens as well is not among them.
-fn closed_ports(servers: &[Server]) -> BTreeSet<u16> {
+pub(super) fn closed_ports(servers: &[Server]) -> BTreeSet<u16> {
     let mut closed = BTreeSet::new();
     for server in servers {
         if server.exposure == Exposure::SeparatePort {
@@ -132,7 +132,7 @@ fn range(from: u16, to: u16) -> NetworkPolicyPort {
     }
 }
 
-fn selector(selector: &LabelSelector) -> meta::LabelSelector {
+pub(super) fn selector(selector: &LabelSelector) -> meta::LabelSelector {
     let LabelSelector {
         match_labels,
         match_expressions,

@@ -5,6 +5,7 @@ use sidegate_config::control::{ForeignListener, RejectReason};
 
 use super::listeners;
 use crate::board::PodReport;
+use crate::one_line::one_line;
 use crate::world::{PodCondition, ServerPorts};
 
 /// Most characters of a sidecar's own words.
@@ -29,6 +30,9 @@ pub(crate) enum Reported<'a> {
     Rejected(&'a str),
     /// It is too old for it; what to do.
     Outdated(&'a str),
+    /// It enforces another one, and the replica that has its stream knows
+    /// neither; what to do.
+    OperatorBehind(&'a str),
     /// Nothing, or something about another version.
     Nothing,
 }
@@ -42,6 +46,14 @@ pub(crate) fn reported<'a>(condition: Option<&'a PodCondition>, hash: &str) -> R
         return match condition.message == hash {
             true => Reported::Enforced,
             false => Reported::Nothing,
+        };
+    }
+    if condition.reason == reason::OPERATOR_BEHIND {
+        // The hash is that of what it enforces.
+        return match condition.message.split_once(": ") {
+            Some((enforced, _)) if enforced == hash => Reported::Enforced,
+            Some((_, words)) => Reported::OperatorBehind(words),
+            None => Reported::Nothing,
         };
     }
     match condition.message.split_once(": ") {
@@ -90,6 +102,12 @@ pub(super) fn programmed(report: PodReport) -> Option<Said> {
             );
             Some(fails(reason::SIDECAR_OUTDATED, &version.hash, &words))
         }
+        PodReport::Behind { in_force } => {
+            let words = "the sidecar enforces a newer configuration than the operator knows; if \
+                         the cluster was restored from a backup, raise the annotation \
+                         sidegate.dev/epoch of the Secret sidegate-authority";
+            Some(fails(reason::OPERATOR_BEHIND, &in_force.hash, words))
+        }
         PodReport::NothingInForce => Some(Said {
             is_silence: true,
             ..fails(reason::PENDING, "", "the sidecar has just begun")
@@ -118,11 +136,7 @@ pub(super) fn listeners(mut found: Vec<ForeignListener>, ports: &ServerPorts) ->
 
 /// A line that is safe to show.
 fn plain(words: &str) -> String {
-    let shown = |character: char| match character.is_control() {
-        true => ' ',
-        false => character,
-    };
-    words.chars().take(MAX_WORDS).map(shown).collect()
+    one_line(words, MAX_WORDS)
 }
 
 // === impl Said ===

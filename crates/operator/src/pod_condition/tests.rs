@@ -174,14 +174,92 @@ async fn the_latest_report_counts_and_is_asked_for_once() {
     assert_eq!(said.message, "cc");
 }
 
+fn told(conditions: &PodConditions, report: PodReport) {
+    conditions.report(&pod("1"), report, &ServerPorts::default());
+}
+
+fn facts(hash: &str) -> PodConditionFacts {
+    PodConditionFacts {
+        programmed: Some(Arc::new(written(PodReport::Confirmed(version(hash))))),
+        listeners: None,
+    }
+}
+
+/// As the writer does.
+fn write_all(conditions: &PodConditions, writing: &Writing) -> Option<Said> {
+    let said = conditions.said(writing)?;
+    conditions.written(writing, said.clone());
+    conditions.queue.end(writing, crate::queue::Ended::Done);
+    Some(said)
+}
+
+/// Its sidecar may find no other stream, and enforces it nevertheless.
 #[tokio::test(start_paused = true)]
-async fn after_its_stream_nothing_of_a_pod_is_written() {
+async fn what_waits_at_the_end_of_a_stream_is_written_and_then_forgotten() {
     let conditions = PodConditions::default();
-    let ports = ServerPorts::default();
-    conditions.report(&pod("1"), PodReport::Confirmed(version("aa")), &ports);
-    conditions.report(&pod("1"), PodReport::Disconnected, &ports);
+    told(&conditions, PodReport::Confirmed(version("h1")));
+    let writing = conditions.queue.next().await.request;
+    write_all(&conditions, &writing).expect("a report");
+    told(&conditions, PodReport::Confirmed(version("h2")));
+    // The watch has not told yet what was written first.
+    conditions.ended(&pod("1"), &facts("h0"));
+    conditions.seen(&pod("1").key, &"1".into(), &facts("h0"));
+    conditions.seen(&pod("1").key, &"1".into(), &facts("h1"));
+    let writing = conditions.queue.next().await.request;
+    let said = write_all(&conditions, &writing).expect("it waits still");
+    assert_eq!(said.message, "h2");
+    assert!(conditions.lock().is_empty());
+    // Nor is anything put right any more.
+    conditions.seen(&pod("1").key, &"1".into(), &facts("h3"));
+    assert_eq!(conditions.depth(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_of_a_stream_nothing_is_kept_of_what_is_written() {
+    let conditions = PodConditions::default();
+    told(&conditions, PodReport::Confirmed(version("h1")));
+    told(&conditions, PodReport::Listeners(Vec::new()));
+    for _ in 0..2 {
+        let writing = conditions.queue.next().await.request;
+        write_all(&conditions, &writing).expect("a report");
+    }
+    conditions.ended(&pod("1"), &facts("h1"));
+    assert!(conditions.lock().is_empty());
+}
+
+/// Another replica has the pod's next stream.
+#[tokio::test(start_paused = true)]
+async fn after_the_end_of_a_stream_what_others_write_is_newer() {
+    let conditions = PodConditions::default();
+    told(&conditions, PodReport::Confirmed(version("h2")));
+    conditions.ended(&pod("1"), &facts("h1"));
+    conditions.seen(&pod("1").key, &"1".into(), &facts("h3"));
     let writing = conditions.queue.next().await.request;
     assert_eq!(conditions.said(&writing), None);
+    // It comes back: what it says counts.
+    told(&conditions, PodReport::Confirmed(version("h4")));
+    conditions.seen(&pod("1").key, &"1".into(), &facts("h3"));
+    assert!(conditions.said(&writing).is_some());
+}
+
+/// A stream of which nothing is heard ends before it would put anything right.
+#[test]
+fn what_others_wrote_stays_longer_than_a_silent_stream() {
+    assert!(SETTLE > Duration::from_secs(3 * HEARTBEAT_SECONDS));
+}
+
+#[test]
+fn a_sidecar_that_knows_more_than_the_operator_is_told_with_what_mends_it() {
+    let it = written(PodReport::Behind {
+        in_force: version("aa"),
+    });
+    assert_eq!((it.holds, it.reason.as_str()), (false, "OperatorBehind"));
+    let Reported::OperatorBehind(words) = reported(Some(&it), "bb") else {
+        panic!("{it:?}")
+    };
+    assert!(words.contains("sidegate.dev/epoch") && words.contains("sidegate-authority"));
+    // The replica that writes the status may know what the other one does not.
+    assert_eq!(reported(Some(&it), "aa"), Reported::Enforced);
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,10 +282,6 @@ async fn what_others_wrote_is_put_right_after_a_while() {
     conditions.report(&one, PodReport::Confirmed(version("aa")), &ports);
     let first = conditions.queue.next().await.request;
     conditions.queue.end(&first, crate::queue::Ended::Done);
-    let facts = |hash: &str| PodConditionFacts {
-        programmed: Some(Arc::new(written(PodReport::Confirmed(version(hash))))),
-        listeners: None,
-    };
     conditions.seen(&one.key, &one.uid, &facts("aa"));
     assert_eq!(conditions.depth(), 0);
     conditions.seen(&one.key, &one.uid, &facts("bb"));

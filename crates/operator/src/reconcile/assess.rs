@@ -107,7 +107,8 @@ pub(super) fn unreadable(invalid: &InvalidObject) -> Findings {
     }
 }
 
-fn accepted(violations: &[Violation]) -> Result<(), Problem> {
+/// Whether an object contradicts nothing, or why it cannot be accepted.
+pub(super) fn accepted(violations: &[Violation]) -> Result<(), Problem> {
     let of = |cause| violations.iter().filter(move |it| it.cause() == cause);
     let own: Vec<_> = of(Cause::Invalid).chain(of(Cause::Unserved)).collect();
     if own.is_empty() {
@@ -124,9 +125,10 @@ fn accepted(violations: &[Violation]) -> Result<(), Problem> {
     })
 }
 
-/// The first sort of problem gives the reason, in the order of who has to act:
-/// what is missing comes before what is there and bad.
-fn resolved(
+/// Whether everything that an object refers to is good, or why not. The first
+/// sort of problem gives the reason, in the order of who has to act: what is
+/// missing comes before what is there and bad.
+pub(super) fn resolved(
     violations: &[Violation],
     missing: &[Missing],
     grant: impl Fn(&Missing) -> String,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Resource as _;
+use kube::{Client, Resource as _};
 use serde_json::value::to_raw_value;
 use sidegate_config::Options;
 use sidegate_config::sidecar_config::SidecarConfig;
@@ -33,6 +33,21 @@ pub(crate) struct Building {
     pub(crate) certificate_hosts: Vec<String>,
     /// Who the operator is, for commands that grant it something.
     pub(crate) account: Account,
+}
+
+/// What gateways refer to: a change of it asks for their build.
+pub(crate) fn references(
+    client: Client,
+    board: &Arc<Board>,
+    builds: &Arc<Queue<Key>>,
+) -> References {
+    let (board, builds) = (Arc::clone(board), Arc::clone(builds));
+    References::new(client, move |gateways| {
+        board.reference_changed(&gateways);
+        for gateway in gateways {
+            builds.add(gateway, Duration::ZERO);
+        }
+    })
 }
 
 /// Builds a gateway, if anything that it is built of changed.
@@ -144,7 +159,6 @@ mod tests {
     use std::convert::Infallible;
     use std::task::{Context, Poll};
 
-    use kube::Client;
     use kube::client::Body;
     use serde_json::{Value, json};
 
@@ -178,7 +192,7 @@ mod tests {
         board.everything_is_known();
         let client = Client::new(Silent, "default");
         Building {
-            references: References::new(client, Arc::clone(&board), Arc::default()),
+            references: references(client, &board, &Arc::default()),
             board,
             statuses: Arc::default(),
             options: Options {

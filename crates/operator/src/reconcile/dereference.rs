@@ -1,15 +1,19 @@
-//! The first step: what a gateway refers to, in its own namespace.
+//! The first step: what an object refers to, in its own namespace.
 
 use std::collections::BTreeSet;
 
-use sidegate_api::McpGatewaySpec;
-use sidegate_config::documents::{ConfigMapDocument, Documents, GatewayDocument, SecretDocument};
+use sidegate_api::provider::{AwsSigV4, Credentials, ProviderClientCredentials};
+use sidegate_api::reference::SecretKeyRef;
+use sidegate_api::{LlmProviderSpec, McpGatewaySpec};
+use sidegate_config::documents::{
+    ConfigMapDocument, Documents, GatewayDocument, ProviderDocument, SecretDocument,
+};
 use sidegate_config::sidecar_config::SecretText;
 
 use crate::key::Key;
 use crate::references::{RefKind, Reference, References, State};
 
-/// A gateway with everything that it refers to, as far as it can be read.
+/// An object with everything that it refers to, as far as it can be read.
 pub(super) struct Dereferenced {
     pub(super) documents: Documents,
     pub(super) missing: Vec<Missing>,
@@ -33,32 +37,56 @@ pub(super) fn dereference(
     key: &Key,
     spec: &McpGatewaySpec,
 ) -> Option<Dereferenced> {
-    let wanted = wanted(key, spec);
+    let gateway = GatewayDocument::new(&key.namespace, &key.name, spec.clone());
+    let documents = Documents {
+        gateways: vec![gateway],
+        ..Documents::default()
+    };
+    read(references, key, &wanted(key, spec), documents)
+}
+
+/// The same for a provider.
+pub(super) fn dereference_provider(
+    references: &References,
+    key: &Key,
+    spec: &LlmProviderSpec,
+) -> Option<Dereferenced> {
+    let provider = ProviderDocument::new(&key.namespace, &key.name, spec.clone());
+    let documents = Documents {
+        providers: vec![provider],
+        ..Documents::default()
+    };
+    read(references, key, &wanted_by_provider(key, spec), documents)
+}
+
+fn read(
+    references: &References,
+    key: &Key,
+    wanted: &[(String, Reference)],
+    mut documents: Documents,
+) -> Option<Dereferenced> {
     let all: BTreeSet<_> = wanted
         .iter()
         .map(|(_, reference)| reference.clone())
         .collect();
     references.track(key, all.clone());
-    let gateway = GatewayDocument::new(&key.namespace, &key.name, spec.clone());
-    let mut documents = Documents {
-        gateways: vec![gateway],
-        ..Documents::default()
-    };
     let mut missing = Vec::new();
     for reference in all {
         match references.read(&reference) {
             State::Awaited => return None,
-            State::NotFound => missing.extend(missing_from(&wanted, &reference, false)),
-            State::Forbidden => missing.extend(missing_from(&wanted, &reference, true)),
+            State::NotFound => missing.extend(missing_from(wanted, &reference, false)),
+            State::Forbidden => missing.extend(missing_from(wanted, &reference, true)),
             State::Secret(content) => {
                 let data = content.data.iter();
                 let data = data.map(|(key, value)| (key.clone(), SecretText::from(value.clone())));
-                documents.secrets.push(SecretDocument::new(
+                let secret = SecretDocument::new(
                     &key.namespace,
                     &reference.key.name,
                     &content.secret_type,
                     data.collect(),
-                ));
+                );
+                let allowed_hosts = content.allowed_hosts.clone();
+                documents.secrets.push(secret.allowing(allowed_hosts));
             }
             State::ConfigMap(data) => documents.config_maps.push(ConfigMapDocument {
                 namespace: key.namespace.to_string(),
@@ -90,13 +118,7 @@ fn missing_from(
 /// What a gateway refers to, by field. What this version does not serve is not
 /// read.
 fn wanted(key: &Key, spec: &McpGatewaySpec) -> Vec<(String, Reference)> {
-    let reference = |kind, name: &str| Reference {
-        kind,
-        key: Key {
-            namespace: key.namespace.clone(),
-            name: name.into(),
-        },
-    };
+    let reference = |kind, name: &str| beside(key, kind, name);
     let mut wanted = Vec::new();
     if let Some(certificate) = &spec.tls.certificate_ref {
         let field = "spec.tls.certificateRef".to_owned();
@@ -114,6 +136,67 @@ fn wanted(key: &Key, spec: &McpGatewaySpec) -> Vec<(String, Reference)> {
         }
     }
     wanted
+}
+
+fn wanted_by_provider(key: &Key, spec: &LlmProviderSpec) -> Vec<(String, Reference)> {
+    let secrets = spec.credentials.iter().flat_map(secrets_of);
+    let mut wanted: Vec<_> = secrets
+        .map(|(field, secret)| {
+            let reference = beside(key, RefKind::Secret, &secret.name);
+            (format!("spec.credentials.{field}"), reference)
+        })
+        .collect();
+    if let Some(tls) = &spec.tls {
+        let reference = beside(key, RefKind::ConfigMap, &tls.ca_ref.name);
+        wanted.push(("spec.tls.caRef".to_owned(), reference));
+    }
+    wanted
+}
+
+fn secrets_of(credentials: &Credentials) -> Vec<(&'static str, &SecretKeyRef)> {
+    let Credentials {
+        secret_key_ref,
+        aws_sig_v4,
+        client_credentials,
+    } = credentials;
+    let mut secrets = Vec::new();
+    if let Some(key) = secret_key_ref {
+        secrets.push(("secretKeyRef", key));
+    }
+    if let Some(keys) = aws_sig_v4 {
+        let AwsSigV4 {
+            region: _,
+            access_key_id_ref,
+            secret_access_key_ref,
+            session_token_ref,
+        } = keys;
+        secrets.push(("awsSigV4.accessKeyIdRef", access_key_id_ref));
+        secrets.push(("awsSigV4.secretAccessKeyRef", secret_access_key_ref));
+        let token = session_token_ref.as_ref();
+        secrets.extend(token.map(|token| ("awsSigV4.sessionTokenRef", token)));
+    }
+    if let Some(client) = client_credentials {
+        let ProviderClientCredentials {
+            token_url: _,
+            client_id_ref,
+            client_secret_ref,
+            scopes: _,
+        } = client;
+        secrets.push(("clientCredentials.clientIdRef", client_id_ref));
+        secrets.push(("clientCredentials.clientSecretRef", client_secret_ref));
+    }
+    secrets
+}
+
+/// An object of the same namespace. There is no other way to name one.
+fn beside(key: &Key, kind: RefKind, name: &str) -> Reference {
+    Reference {
+        kind,
+        key: Key {
+            namespace: key.namespace.clone(),
+            name: name.into(),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +227,51 @@ mod tests {
                 "spec.tls.certificateRef: Secret crm/tls",
                 "spec.authentication.jwt[0].jwks.caRef: ConfigMap crm/ca",
                 "spec.authentication.jwt[1].jwks.configMapKeyRef: ConfigMap crm/keys",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_provider_wants_what_its_credentials_and_its_authority_are_in() {
+        let secret = |name: &str| json!({"name": name, "key": "k"});
+        let wanted = |credentials| {
+            let spec = json!({
+                "type": "Bedrock", "credentials": credentials, "tls": {"caRef": {"name": "ca"}},
+            });
+            let spec = serde_json::from_value(spec).expect("a spec");
+            let wanted = wanted_by_provider(&Key::new("ai", "a"), &spec).into_iter();
+            wanted
+                .map(|(field, reference)| format!("{field}: {reference}"))
+                .collect::<Vec<_>>()
+        };
+        let ca = "spec.tls.caRef: ConfigMap ai/ca";
+        assert_eq!(
+            wanted(json!({"secretKeyRef": secret("one")})),
+            ["spec.credentials.secretKeyRef: Secret ai/one", ca]
+        );
+        let keys = json!({
+            "region": "us-east-1", "accessKeyIdRef": secret("one"),
+            "secretAccessKeyRef": secret("two"), "sessionTokenRef": secret("three"),
+        });
+        assert_eq!(
+            wanted(json!({ "awsSigV4": keys })),
+            [
+                "spec.credentials.awsSigV4.accessKeyIdRef: Secret ai/one",
+                "spec.credentials.awsSigV4.secretAccessKeyRef: Secret ai/two",
+                "spec.credentials.awsSigV4.sessionTokenRef: Secret ai/three",
+                ca,
+            ]
+        );
+        let client = json!({
+            "tokenUrl": "https://idp/", "clientIdRef": secret("one"),
+            "clientSecretRef": secret("two"),
+        });
+        assert_eq!(
+            wanted(json!({ "clientCredentials": client })),
+            [
+                "spec.credentials.clientCredentials.clientIdRef: Secret ai/one",
+                "spec.credentials.clientCredentials.clientSecretRef: Secret ai/two",
+                ca,
             ]
         );
     }

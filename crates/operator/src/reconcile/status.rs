@@ -13,6 +13,7 @@ use self::pods::Pods;
 use super::assess::{Built, Findings, Problem};
 use super::conditions::{fails, holds, unknown};
 use crate::bypass::Answered;
+use crate::injector::policy;
 use crate::key::Key;
 use crate::world::{View, Winner};
 
@@ -150,10 +151,14 @@ fn ready(
     }
     if !known.view.namespace_enabled {
         let namespace = &known.key.namespace;
-        let message = format!(
-            "pods of namespace {namespace} get no sidecars: allow it with `kubectl label \
-             namespace {namespace} {INJECTION_LABEL}={INJECTION_ENABLED} --overwrite`"
-        );
+        let message = if policy::is_excluded(namespace) {
+            format!("namespace {namespace} is the system's: none of its pods get sidecars")
+        } else {
+            format!(
+                "pods of namespace {namespace} get no sidecars: allow it with `kubectl label \
+                 namespace {namespace} {INJECTION_LABEL}={INJECTION_ENABLED} --overwrite`"
+            )
+        };
         return not(reason::NAMESPACE_NOT_ENABLED, message);
     }
     if known.unbuilt {
@@ -182,7 +187,10 @@ fn ready(
     {
         return not(reason, message);
     }
-    let message = format!("{} ready pods enforce this configuration", pods.ready);
+    let message = format!(
+        "{0} of {0} ready pods enforce this configuration",
+        pods.ready
+    );
     holds(condition::READY, reason::READY, message)
 }
 

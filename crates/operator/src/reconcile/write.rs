@@ -8,6 +8,7 @@ use std::time::Duration;
 use kube::{Client, Resource as _};
 use sidegate_api::gateway::McpGateway;
 use sidegate_api::status::McpGatewayStatus;
+use sidegate_config::Options;
 use sidegate_policy::clock::Clock;
 
 use super::build::AWAITED;
@@ -20,7 +21,9 @@ use crate::events::Events;
 use crate::key::Key;
 use crate::metrics::ReconcileResult;
 use crate::network_policies::{NetworkPolicies, PolicyState};
+use crate::permission::Account;
 use crate::queue::{Queue, Request};
+use crate::references::References;
 use crate::tally::Tally;
 use crate::trust_bundles::BundleProblems;
 
@@ -29,6 +32,12 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) board: Arc<Board>,
     pub(crate) statuses: Arc<Queue>,
+    /// What providers refer to.
+    pub(crate) provider_references: References,
+    /// What is valid in a cluster.
+    pub(crate) options: Options,
+    /// Who the operator is, for commands that grant it something.
+    pub(crate) account: Account,
     pub(crate) events: Events,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) policies: NetworkPolicies,
@@ -57,6 +66,7 @@ async fn gateway(context: &Context, key: &Key) -> Result<ReconcileResult, Reconc
     let Some(known) = context.board.known_of(key) else {
         context.tally.forget(key);
         context.policy_notes.set(key, None);
+        context.policies.forget(key);
         return Ok(ReconcileResult::Gone);
     };
     let object = Arc::clone(&known.view.object);
@@ -86,10 +96,18 @@ async fn gateway(context: &Context, key: &Key) -> Result<ReconcileResult, Reconc
         notes: notes.into_iter().flatten().collect(),
     });
     context.tally.note(key, &wanted);
-    let result = write(context, &object, &current, wanted).await?;
+    let mut result = write(context, &object, &current, wanted).await?;
     // After the status, which does not wait for it.
     if let Ok(gateway) = &object.0 {
-        let note = network_policy(context, gateway, known.view.winner.is_some()).await?;
+        let standing = Standing {
+            is_conflicted: known.view.winner.is_some(),
+            is_in_force: assessment.findings.accepted.is_ok() && known.view.namespace_enabled,
+        };
+        let state = network_policy(context, gateway, standing).await?;
+        if state == PolicyState::Written && result == ReconcileResult::Unchanged {
+            result = ReconcileResult::Written;
+        }
+        let note = note_of(&state);
         if context.policy_notes.set(key, note) {
             let again = Request::Gateway(key.clone());
             context.statuses.add(again, Duration::ZERO);
@@ -117,20 +135,40 @@ async fn write(
     .await
 }
 
-/// Keeps the gateway's NetworkPolicy. Gives what a person should know of it.
+/// What a gateway's NetworkPolicy depends on.
+#[derive(Clone, Copy)]
+struct Standing {
+    /// Another gateway has its pods.
+    is_conflicted: bool,
+    /// It is accepted, and its namespace allows injection.
+    is_in_force: bool,
+}
+
+/// Keeps the gateway's NetworkPolicy.
 async fn network_policy(
     context: &Context,
     gateway: &McpGateway,
-    is_conflicted: bool,
-) -> Result<Option<String>, ReconcileError> {
-    let state = match is_conflicted {
-        true => context.policies.remove(gateway).await?,
-        false => context.policies.apply(gateway).await?,
-    };
-    Ok(match state {
-        PolicyState::Foreign(_) => Some(state.to_string()),
-        PolicyState::Written | PolicyState::Unchanged => None,
+    standing: Standing,
+) -> Result<PolicyState, ReconcileError> {
+    let policies = &context.policies;
+    let Standing {
+        is_conflicted,
+        is_in_force,
+    } = standing;
+    Ok(match (is_conflicted, is_in_force) {
+        (true, _) => policies.remove(gateway).await?,
+        (false, true) => policies.apply(gateway).await?,
+        // Pods that run already go on as they are.
+        (false, false) => policies.keep(gateway).await?,
     })
+}
+
+/// What a person should know of a NetworkPolicy.
+fn note_of(state: &PolicyState) -> Option<String> {
+    match state {
+        PolicyState::Foreign(_) | PolicyState::Decided(..) => Some(state.to_string()),
+        PolicyState::Written | PolicyState::Unchanged => None,
+    }
 }
 
 // === impl PolicyNotes ===

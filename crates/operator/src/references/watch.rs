@@ -13,21 +13,17 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use sidegate_api::names::ALLOWED_HOSTS_ANNOTATION;
 use tracing::{debug, warn};
 
 use super::{RefKind, Reference, SecretContent, State};
-use crate::board::revision_of;
 
 /// No watch tells that a permission was granted: it is asked for again.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(10);
 
 /// Tells every state of an object, for ever.
-pub(super) async fn follow(
-    client: Client,
-    reference: Reference,
-    tell: impl Fn(State, Option<u64>) + Send,
-) {
+pub(super) async fn follow(client: Client, reference: Reference, tell: impl Fn(State) + Send) {
     match reference.kind {
         RefKind::Secret => follow_as::<Secret>(client, &reference, tell, of_secret).await,
         RefKind::ConfigMap => follow_as::<ConfigMap>(client, &reference, tell, of_config_map).await,
@@ -37,7 +33,7 @@ pub(super) async fn follow(
 async fn follow_as<K>(
     client: Client,
     reference: &Reference,
-    tell: impl Fn(State, Option<u64>) + Send,
+    tell: impl Fn(State) + Send,
     read: fn(K) -> State,
 ) where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -48,32 +44,23 @@ async fn follow_as<K>(
     let by_name = format!("metadata.name={}", reference.key.name);
     let mut events = pin!(watcher(api, watcher::Config::default().fields(&by_name)));
     let mut retry = MIN_RETRY;
-    let mut listed = (State::NotFound, None);
+    let mut listed = State::NotFound;
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
                 retry = MIN_RETRY;
                 match event {
-                    Event::Init => listed = (State::NotFound, None),
-                    Event::InitApply(object) => {
-                        let revision = revision_of(&object);
-                        listed = (read(object), revision);
-                    }
-                    Event::InitDone => {
-                        let (state, revision) = listed.clone();
-                        tell(state, revision);
-                    }
-                    Event::Apply(object) => {
-                        let revision = revision_of(&object);
-                        tell(read(object), revision);
-                    }
-                    Event::Delete(object) => tell(State::NotFound, revision_of(&object)),
+                    Event::Init => listed = State::NotFound,
+                    Event::InitApply(object) => listed = read(object),
+                    Event::InitDone => tell(listed.clone()),
+                    Event::Apply(object) => tell(read(object)),
+                    Event::Delete(_) => tell(State::NotFound),
                 }
             }
             Err(error) => {
                 if is_forbidden(&error) {
                     debug!(%reference, "may not be read");
-                    tell(State::Forbidden, None);
+                    tell(State::Forbidden);
                 } else {
                     // What was read last stays in use.
                     warn!(%reference, error = %Chain(&error), "cannot be watched");
@@ -97,10 +84,13 @@ fn is_forbidden(error: &watcher::Error) -> bool {
     }
 }
 
-fn of_secret(secret: Secret) -> State {
+fn of_secret(mut secret: Secret) -> State {
+    let annotations = secret.metadata.annotations.as_mut();
+    let allowed_hosts = annotations.and_then(|it| it.remove(ALLOWED_HOSTS_ANNOTATION));
     let data = secret.data.unwrap_or_default();
     State::Secret(Arc::new(SecretContent {
         secret_type: secret.type_.unwrap_or_default(),
+        allowed_hosts,
         data: data
             .into_iter()
             .map(|(key, value)| (key, value.0))

@@ -2,7 +2,7 @@
 //! recognized.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -52,6 +52,17 @@ fn connections_for(descriptors: usize) -> usize {
     descriptors.saturating_sub(kept).max(1)
 }
 
+/// What counts as one source: an IPv6 host has a network of its own.
+pub(super) fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => {
+            let prefix = u128::from(address) >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from(prefix))
+        }
+        four @ IpAddr::V4(_) => four,
+    }
+}
+
 // === impl Arrivals ===
 
 impl Arrivals {
@@ -69,6 +80,7 @@ impl Arrivals {
     pub(super) fn enter(self: &Arc<Self>, source: IpAddr) -> Option<Arriving> {
         let connection = Arc::clone(&self.connections).try_acquire_owned().ok()?;
         let arriving = Arc::clone(&self.arriving).try_acquire_owned().ok()?;
+        let source = network(source);
         let mut sources = self.lock();
         let count = sources.entry(source).or_default();
         if *count >= self.per_source {
@@ -158,5 +170,19 @@ mod tests {
         assert_eq!(connections_for(1024), 896);
         assert_eq!(connections_for(128), 64);
         assert_eq!(connections_for(8), 1);
+    }
+
+    #[test]
+    fn all_addresses_of_one_host_are_one_source() {
+        let arrivals = Arrivals::new(10, 10, 2);
+        let address =
+            |network, host| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, network, 0, 0, 0, host));
+        let enter = |network, host| arrivals.enter(address(network, host));
+        let held: Vec<_> = (0..5).filter_map(|host| enter(1, host)).collect();
+        assert_eq!(held.len(), 2);
+        assert!(enter(2, 0).is_some(), "another network");
+        drop(held);
+        assert!(enter(1, 9).is_some());
+        assert!(arrivals.lock().is_empty());
     }
 }

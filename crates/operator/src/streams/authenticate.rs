@@ -5,7 +5,7 @@
 //! certificate. Nothing of what a token claims is used after the API server
 //! has said whose it is.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
+use super::arrivals::network;
 use super::certificates::Certificates;
 use super::rate::{Bucket, Rate, RateTable, TooOften};
 use super::recent::Recent;
@@ -169,13 +170,21 @@ impl Authentication {
             ));
         }
         let (reviewed, token_ends_unix) = self.review(token, source).await?;
-        let assignment = self.known(&reviewed)?;
+        if !self.is_known(&reviewed) {
+            return Err(unknown_pod());
+        }
         self.check_certificate(&reviewed, certificate)?;
         self.count_begin(&reviewed.pod.uid)?;
+        // Last, because the board keeps something for whoever follows.
+        let assignment = self.board.follow(&reviewed.pod).ok_or_else(unknown_pod)?;
         let Reviewed {
             pod,
             service_account,
         } = reviewed;
+        if let Some(shown) = certificate {
+            let now = self.clock.unix_seconds();
+            self.certificates.shown(&pod.uid, shown.not_after_unix, now);
+        }
         Ok(Authenticated {
             pod,
             service_account,
@@ -327,24 +336,13 @@ impl Authentication {
     }
 
     /// The watches know the pod as the API server said it.
-    fn known(&self, reviewed: &Reviewed) -> Result<watch::Receiver<Assignment>, Refused> {
+    fn is_known(&self, reviewed: &Reviewed) -> bool {
         let Reviewed {
             pod,
             service_account,
         } = reviewed;
         let known = self.board.known(&pod.key);
-        let is_that =
-            known.is_some_and(|it| it.uid == pod.uid && it.service_account == *service_account);
-        is_that
-            .then(|| self.board.follow(pod))
-            .flatten()
-            .ok_or_else(|| {
-                Refused::new(
-                    RefusalReason::UnknownPod,
-                    "this replica does not know the pod yet",
-                    UNKNOWN_RETRY,
-                )
-            })
+        known.is_some_and(|it| it.uid == pod.uid && it.service_account == *service_account)
     }
 
     fn check_certificate(
@@ -355,9 +353,9 @@ impl Authentication {
         let wrong = |message: &'static str| {
             Refused::new(RefusalReason::WrongCertificate, message, CERTIFICATE_RETRY)
         };
-        let now = self.clock.unix_seconds();
         let uid = &reviewed.pod.uid;
         let Some(certificate) = certificate else {
+            let now = self.clock.unix_seconds();
             return match self.certificates.is_held(uid, now) {
                 true => Err(wrong(
                     "the pod has a certificate: a token alone is not enough any more",
@@ -368,7 +366,7 @@ impl Authentication {
         let PeerCertificate {
             spiffe_id,
             common_name,
-            not_after_unix,
+            not_after_unix: _,
         } = certificate;
         let is_account = spiffe_id.as_ref().is_some_and(|id| {
             let account = (&*reviewed.pod.key.namespace, &*reviewed.service_account);
@@ -377,7 +375,6 @@ impl Authentication {
         if !is_account || common_name.as_deref() != Some(uid) {
             return Err(wrong("the certificate is another pod's than the token"));
         }
-        self.certificates.held(uid, *not_after_unix, None, now);
         Ok(())
     }
 
@@ -406,13 +403,10 @@ fn hash_of(token: &SecretText) -> TokenHash {
     sum.as_ref().try_into().unwrap_or_default()
 }
 
-/// What counts as one source: an IPv6 host has a network of its own.
-fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = u128::from(address) >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from(prefix))
-        }
-        four @ IpAddr::V4(_) => four,
-    }
+fn unknown_pod() -> Refused {
+    Refused::new(
+        RefusalReason::UnknownPod,
+        "this replica does not know the pod yet",
+        UNKNOWN_RETRY,
+    )
 }

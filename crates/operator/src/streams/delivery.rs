@@ -8,6 +8,7 @@ use sidegate_config::control::{RejectReason, Rejected, SnapshotVersion};
 use tokio::time::Instant;
 
 use crate::board::{Assigned, Assignment, PodReport, Program};
+use crate::one_line::one_line;
 
 /// Versions that were sent and may still be confirmed.
 const REMEMBERED: usize = 8;
@@ -244,11 +245,7 @@ fn is_plausible(version: &SnapshotVersion) -> bool {
 
 /// A sidecar's text, one line of bounded length.
 pub(super) fn for_people(message: &str) -> String {
-    message
-        .chars()
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .take(MAX_MESSAGE)
-        .collect()
+    one_line(message, MAX_MESSAGE)
 }
 
 #[cfg(test)]

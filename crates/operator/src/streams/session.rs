@@ -95,9 +95,8 @@ struct CertificateState {
     names: Option<Vec<String>>,
     /// The names for which the sidecar was told to renew it.
     renewed_for: Option<Vec<String>>,
-    /// One that was sent: until when it is valid, and when it was written.
-    on_its_way: Option<(i64, Option<Instant>)>,
 }
+
 enum Event {
     Stopping,
     Replaced,
@@ -129,13 +128,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let Beginning {
             shared,
             source,
-            reader,
+            mut reader,
             writer,
             hello,
             authenticated,
             trust,
             shows_certificate,
         } = beginning;
+        reader.recognized();
         let Hello {
             token: _,
             purpose,
@@ -195,8 +195,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             mut reports,
             ..
         } = self;
-        // The board forgets a pod that nobody follows.
         drop(assignment);
+        shared.board().unfollowed(&pod);
         place.leave(|| {
             if purpose == Purpose::Identity {
                 return;
@@ -290,17 +290,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Event::TrustChanged => self.trust_changed(),
             Event::Said(Ok(message)) => {
                 self.pace.heard(now);
-                self.certificate_was_read(now);
                 self.said(message, now)
             }
             Event::Said(Err(error)) => Err(error.into()),
             Event::Written(Ok(())) => {
                 self.pace.wrote(now);
-                if self.writer.is_idle()
-                    && let Some((_, written @ None)) = &mut self.certificate.on_its_way
-                {
-                    *written = Some(now);
-                }
                 Ok(())
             }
             Event::Written(Err(error)) => Err(Ended::Broken(error)),
@@ -423,6 +417,7 @@ pub(super) async fn last_words<S: AsyncRead + AsyncWrite>(
     reader: &mut Reader<S>,
     writer: &mut Writer<S>,
 ) {
+    reader.forget();
     let said = timeout(LAST_WORDS, writer.finish()).await;
     if matches!(said, Ok(Ok(()))) {
         let _in_time = timeout(LAST_WORDS, reader.drain(DRAINED)).await;

@@ -31,6 +31,7 @@ use crate::authority::Trust;
 use crate::authority::tests::trust;
 use crate::board::{Assigned, Assignment, Naming, PodRef, Program};
 use crate::key::Key;
+use crate::pod_condition::PodConditions;
 use crate::world::PodFacts;
 
 const SOURCE: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -79,6 +80,7 @@ impl TokenReviewer for FakeApiServer {
 struct Replica {
     shared: Arc<Shared>,
     api: Arc<FakeApiServer>,
+    conditions: Arc<PodConditions>,
     clock: Arc<ManualClock>,
     trust: watch::Sender<Option<Arc<Trust>>>,
     stopping: watch::Sender<bool>,
@@ -96,7 +98,8 @@ impl Replica {
         let naming = Naming {
             cluster_domain: "cluster.local".to_owned(),
         };
-        let board = Arc::new(Board::new(naming, Arc::default()));
+        let conditions = Arc::<PodConditions>::default();
+        let board = Arc::new(Board::new(naming, Arc::clone(&conditions)));
         board.everything_is_known();
         let (trust_tx, trust) = watch::channel(Some(trust()));
         let (stopping_tx, stopping) = watch::channel(false);
@@ -119,6 +122,7 @@ impl Replica {
         Self {
             shared: Arc::new(shared),
             api,
+            conditions,
             clock,
             trust: trust_tx,
             stopping: stopping_tx,
@@ -178,7 +182,7 @@ impl Replica {
                 },
                 service_account: "support".into(),
                 token_ends_unix: now() + 3600,
-                assignment,
+                assignment: stream.follows.unwrap_or(assignment),
             },
             trust,
             shows_certificate: stream.shows_certificate,
@@ -212,6 +216,8 @@ struct Wanted {
     purpose: Purpose,
     in_force: Option<SnapshotVersion>,
     shows_certificate: bool,
+    /// The assignment is the board's.
+    follows: Option<watch::Receiver<Assignment>>,
     /// Bytes that fit into the connection.
     room: usize,
     reads_welcome: bool,
@@ -225,6 +231,7 @@ impl Default for Wanted {
             purpose: Purpose::Enforce,
             in_force: None,
             shows_certificate: false,
+            follows: None,
             room: 256 * 1024,
             reads_welcome: true,
         }

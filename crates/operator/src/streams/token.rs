@@ -2,9 +2,7 @@
 //!
 //! What it says is a claim and no more: good for refusing at once what cannot
 //! be a pod's token, and for counting attempts. Who the pod is, the API server
-//! says (`review.rs`).
-
-use std::sync::Arc;
+//! says (`token_review.rs`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -26,8 +24,6 @@ const MAX_NAME_BYTES: usize = 253;
 pub(super) struct Claimed {
     /// The pod that it is bound to.
     pub(super) pod: PodRef,
-    /// The service account of that pod.
-    pub(super) service_account: Arc<str>,
     /// When it ends, in seconds since 1970.
     pub(super) expires_at_unix: i64,
 }
@@ -131,7 +127,6 @@ fn bound(payload: Payload) -> Option<Claimed> {
             key: Key::new(&namespace, &pod.name),
             uid: uid.into(),
         },
-        service_account: account.name.into(),
         expires_at_unix: payload.exp,
     })
 }
@@ -188,7 +183,6 @@ pub(super) mod tests {
         let claimed = with(|_| {}).expect("a token");
         assert_eq!(claimed.pod.key, Key::new("crm", "a"));
         assert_eq!(&*claimed.pod.uid, "u1");
-        assert_eq!(&*claimed.service_account, "support");
         assert_eq!(claimed.expires_at_unix, NOW + 1);
         let one = with(|it| it["aud"] = json!("sidegate.dev"));
         assert_eq!(one, Ok(claimed));

@@ -4,6 +4,7 @@
 //! task reads, writes and waits for changes.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sidegate_config::control::frame::{Decoder, FrameError, encode};
 use sidegate_config::control::{
-    FromOperator, FromSidecar, MAX_TO_OPERATOR, MAX_TO_SIDECAR, SnapshotVersion,
+    FromOperator, FromSidecar, MAX_HELLO, MAX_TO_OPERATOR, MAX_TO_SIDECAR, SnapshotVersion,
 };
 use thiserror::Error;
 use tokio::io::{
@@ -43,7 +44,7 @@ pub(super) enum PutError {
     Frame(#[from] FrameError),
 }
 
-/// Reads messages.
+/// Reads messages: a hello first, and larger ones after it is known whose it is.
 #[derive(Debug)]
 pub(super) struct Reader<S> {
     half: ReadHalf<S>,
@@ -61,7 +62,6 @@ pub(super) struct Writer<S> {
 }
 
 /// A frame. A configuration in it is that of all streams, and not copied.
-#[derive(Debug)]
 struct Frame {
     head: Vec<u8>,
     config: Option<Arc<RawValue>>,
@@ -83,7 +83,7 @@ pub(super) fn split<S: AsyncRead + AsyncWrite>(stream: S) -> (Reader<S>, Writer<
     let (read, write) = tokio::io::split(stream);
     let reader = Reader {
         half: read,
-        decoder: Decoder::new(MAX_TO_OPERATOR),
+        decoder: Decoder::new(MAX_HELLO),
     };
     let writer = Writer {
         half: write,
@@ -115,6 +115,16 @@ impl<S: AsyncRead> Reader<S> {
             };
             self.decoder.push(arrived.get(..count).unwrap_or_default());
         }
+    }
+
+    /// It is known who is at the other end.
+    pub(super) fn recognized(&mut self) {
+        self.decoder.set_limit(MAX_TO_OPERATOR);
+    }
+
+    /// Gives up what arrived and was not read: no message is read any more.
+    pub(super) fn forget(&mut self) {
+        self.decoder = Decoder::new(0);
     }
 
     /// Reads and forgets. A connection that is closed while something was not
@@ -248,6 +258,15 @@ impl Frame {
     }
 }
 
+/// Without what is in it: a configuration holds secrets.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("head_bytes", &self.head.len())
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -328,6 +347,52 @@ mod tests {
         );
         let error = Frame::snapshot(&version("a"), &sized(MAX_TO_SIDECAR + 1), &[]);
         assert!(matches!(error, Err(FrameError::TooLarge { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_first_message_is_smaller_than_those_that_follow() {
+        let sized = |bytes: usize| {
+            let frame = |text: &str| {
+                let newer = RawValue::from_string(format!(r#"{{"type":"{text}"}}"#));
+                encode(&newer.expect("JSON"), MAX_TO_OPERATOR).expect("a frame")
+            };
+            let around = frame("").len() - 4;
+            frame(&"x".repeat(bytes - around))
+        };
+        let (mut near, far) = duplex(MAX_TO_OPERATOR * 2);
+        let (mut reader, _writer) = split(far);
+        near.write_all(&sized(MAX_HELLO)).await.expect("room");
+        assert!(matches!(reader.next().await, Ok(FromSidecar::Unknown)));
+        near.write_all(&sized(MAX_HELLO + 1)).await.expect("room");
+        let refused = reader.next().await;
+        assert!(matches!(refused, Err(ReadError::Frame(_))), "{refused:?}");
+        reader.recognized();
+        assert!(matches!(reader.next().await, Ok(FromSidecar::Unknown)));
+        near.write_all(&sized(MAX_TO_OPERATOR)).await.expect("room");
+        assert!(matches!(reader.next().await, Ok(FromSidecar::Unknown)));
+    }
+
+    #[tokio::test]
+    async fn what_is_said_is_not_shown() {
+        let (mut near, far) = duplex(1_024);
+        let (mut reader, mut writer) = split(far);
+        let secret = config(r#"{"key":"canary"}"#);
+        writer
+            .put_snapshot(&version("a"), &secret, &[])
+            .expect("room");
+        let hello = br#"{"type":"hello","body":{"token":"canary"#;
+        near.write_all(&[&[0, 0, 1, 0], hello.as_slice()].concat())
+            .await
+            .expect("room");
+        let is_partial = tokio::time::timeout(std::time::Duration::from_millis(10), reader.next());
+        assert!(is_partial.await.is_err());
+        let shown = format!("{reader:?} {writer:?} {:?}", writer.waiting.front());
+        for text in [
+            "canary".to_owned(),
+            format!("{:?}", b"canary").replace(['[', ']'], ""),
+        ] {
+            assert!(!shown.contains(&text), "{shown}");
+        }
     }
 
     #[tokio::test]

@@ -18,15 +18,20 @@ const CONNECTIONS_EACH: usize = 64;
 /// Bodies, in KiB.
 const BODIES: usize = 48 * 1024;
 const BODIES_EACH: usize = 24 * 1024;
-/// Memory of reviews that were read, in MiB.
-const REVIEWS: usize = 192;
+/// Memory of small reviews that were read, in MiB.
+const SMALL_REVIEWS: usize = 96;
+const SMALL_REVIEWS_EACH: usize = 48;
+/// Large reviews at a time. Small ones, which nearly every pod has, never wait
+/// for them.
+const LARGE_REVIEWS: usize = 1;
+const LARGE_REVIEWS_EACH: usize = 1;
+const MAX_SMALL_BYTES: usize = 256 * 1024;
 /// What a byte of JSON becomes at most: an object of one member takes an entry
 /// of a tree, which is some 600 bytes for five.
 const GROWTH: usize = 128;
-/// What a review takes at most, for the number of its values is bounded; and
-/// at least, so that their number is, too.
-const MAX_REVIEW_MIB: usize = 128;
-const MIN_REVIEW_MIB: usize = 4;
+/// What a small review takes at least, so that their number is bounded, too. A
+/// large one takes 128 MiB at most, for the number of its values is bounded.
+const MIN_REVIEW_MIB: usize = 2;
 /// The API server waits five seconds in all.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -36,7 +41,7 @@ pub(super) struct Room {
     guests: Mutex<HashMap<IpAddr, Weak<Guest>>>,
     connections: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
-    reviews: Arc<Semaphore>,
+    reviews: Lanes,
 }
 
 /// The share of one address.
@@ -44,6 +49,15 @@ pub(super) struct Room {
 struct Guest {
     connections: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
+    reviews: Lanes,
+}
+
+/// Reviews wait in the order in which they come, so large ones have a lane of
+/// their own.
+#[derive(Debug)]
+struct Lanes {
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
 }
 
 /// A connection that has its place.
@@ -68,7 +82,7 @@ impl Room {
             guests: Mutex::default(),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             bodies: Arc::new(Semaphore::new(BODIES)),
-            reviews: Arc::new(Semaphore::new(REVIEWS)),
+            reviews: Lanes::new(SMALL_REVIEWS, LARGE_REVIEWS),
         }
     }
 
@@ -95,6 +109,7 @@ impl Room {
         let guest = Arc::new(Guest {
             connections: Arc::new(Semaphore::new(CONNECTIONS_EACH)),
             bodies: Arc::new(Semaphore::new(BODIES_EACH)),
+            reviews: Lanes::new(SMALL_REVIEWS_EACH, LARGE_REVIEWS_EACH),
         });
         guests.insert(address, Arc::downgrade(&guest));
         guest
@@ -115,7 +130,22 @@ impl Seat {
 
     /// A place for what a body of this length becomes.
     pub(super) async fn review(&self, bytes: usize) -> Option<Place> {
-        places([Arc::clone(&self.room.reviews)], mebibytes(bytes)).await
+        let (own, all) = (&self.guest.reviews, &self.room.reviews);
+        if bytes > MAX_SMALL_BYTES {
+            return places([&own.large, &all.large].map(Arc::clone), 1).await;
+        }
+        places([&own.small, &all.small].map(Arc::clone), mebibytes(bytes)).await
+    }
+}
+
+// === impl Lanes ===
+
+impl Lanes {
+    fn new(small: usize, large: usize) -> Self {
+        Self {
+            small: Arc::new(Semaphore::new(small)),
+            large: Arc::new(Semaphore::new(large)),
+        }
     }
 }
 
@@ -137,8 +167,7 @@ fn kibibytes(bytes: usize) -> u32 {
 
 fn mebibytes(bytes: usize) -> u32 {
     let grown = bytes.saturating_mul(GROWTH).div_ceil(1024 * 1024);
-    let size = grown.clamp(MIN_REVIEW_MIB, MAX_REVIEW_MIB);
-    u32::try_from(size).unwrap_or(u32::MAX)
+    u32::try_from(grown.max(MIN_REVIEW_MIB)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -190,26 +219,63 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn large_reviews_are_few_and_small_ones_are_many() {
+    async fn small_reviews_do_not_wait_for_large_ones() {
         let room = Arc::new(Room::new());
-        let seat = room.seat(address(1)).unwrap();
+        let [seat, other] = [1, 2].map(|last| room.seat(address(last)).unwrap());
         let large = seat.review(MAX_REVIEW_BYTES).await.unwrap();
-        assert!(seat.review(MAX_REVIEW_BYTES).await.is_none());
+        assert!(seat.review(MAX_SMALL_BYTES + 1).await.is_none());
+        let queue: Vec<_> = (0..8)
+            .map(|_| {
+                let seat = seat.clone();
+                tokio::spawn(async move { seat.review(MAX_REVIEW_BYTES).await.is_some() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(other.review(1000).await.is_some());
+        assert!(seat.review(MAX_SMALL_BYTES).await.is_some());
+        // Nor does a large one of another address wait for more than one.
+        let next = tokio::spawn(async move { other.review(MAX_REVIEW_BYTES).await });
+        tokio::task::yield_now().await;
+        drop(large);
+        assert!(next.await.unwrap().is_some());
+        for waiting in queue {
+            let _served = waiting.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_cannot_take_all_reviews() {
+        let room = Arc::new(Room::new());
+        let [seat, other] = [1, 2].map(|last| room.seat(address(last)).unwrap());
         let mut small = Vec::new();
-        for _ in 0..(REVIEWS - MAX_REVIEW_MIB) / MIN_REVIEW_MIB {
+        for _ in 0..SMALL_REVIEWS_EACH / MIN_REVIEW_MIB {
             small.push(seat.review(1000).await.unwrap());
         }
         assert!(seat.review(1000).await.is_none());
-        drop(large);
-        assert!(seat.review(MAX_REVIEW_BYTES).await.is_some());
+        let waiting: Vec<_> = (0..64)
+            .map(|_| {
+                let seat = seat.clone();
+                tokio::spawn(async move { seat.review(MAX_SMALL_BYTES).await.is_some() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        for _ in 0..SMALL_REVIEWS_EACH / MIN_REVIEW_MIB {
+            small.push(other.review(1000).await.unwrap());
+        }
+        for waiting in waiting {
+            assert!(!waiting.await.unwrap());
+        }
+        small.clear();
+        assert!(seat.review(MAX_SMALL_BYTES).await.is_some());
     }
 
     #[test]
-    fn what_a_review_takes_grows_with_its_length_between_two_bounds() {
-        assert_eq!(mebibytes(0), 4);
-        assert_eq!(mebibytes(32 * 1024), 4);
+    fn what_a_review_takes_grows_with_its_length_from_a_bound() {
+        assert_eq!(mebibytes(0), 2);
+        assert_eq!(mebibytes(16 * 1024), 2);
         assert_eq!(mebibytes(64 * 1024), 8);
-        assert_eq!(mebibytes(MAX_REVIEW_BYTES), 128);
+        assert_eq!(mebibytes(MAX_SMALL_BYTES), 32);
+        assert!(usize::try_from(mebibytes(MAX_SMALL_BYTES)).unwrap() <= SMALL_REVIEWS_EACH);
         assert_eq!(kibibytes(0), 1);
         assert_eq!(kibibytes(1025), 2);
         assert_eq!(kibibytes(usize::MAX), 3072);

@@ -142,6 +142,7 @@ fn patch_of(response: &Value) -> Vec<Value> {
     serde_json::from_slice(&patch.unwrap()).unwrap()
 }
 
+/// WHK-001.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_selected_pod_gets_its_sidecar_and_only_the_api_server_is_asked() {
     let rig = Rig::with(json!([gateway("other", "other"), gateway("demo", "demo")])).await;
@@ -205,6 +206,7 @@ async fn nothing_but_reviews_is_answered() {
     assert_eq!(refused.header("allow"), "POST");
 }
 
+/// WHK-005.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_review_is_refused_without_a_question() {
     let rig = Rig::with(json!([])).await;
@@ -233,6 +235,7 @@ async fn what_is_no_review_is_refused_without_a_question() {
     assert_eq!(rig.api.requests().len(), 1);
 }
 
+/// WHK-004.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_length_of_a_body_is_bounded_on_both_sides() {
     let rig = Rig::with(json!([])).await;
@@ -368,6 +371,7 @@ async fn who_sends_slowly_is_not_waited_for() {
     assert_eq!(rig.ask(&question("u", "demo")).await["allowed"], true);
 }
 
+/// WHK-006.
 /// A measurement: on an idle machine, a review takes a few milliseconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_reviews_are_answered_in_time_and_with_their_uids() {

@@ -1,6 +1,6 @@
 //! Gateways, the pods that they select, and who of several has them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::Resource as _;
@@ -147,6 +147,17 @@ impl Namespace {
         rivals
     }
 
+    /// Whether the gateways are these, in these versions.
+    pub(super) fn gateways_are(&self, versions: &BTreeMap<Arc<str>, String>) -> bool {
+        let known = self.gateways.iter().map(|(name, entry)| {
+            let version = entry.object.meta().resource_version.as_deref();
+            (name, version.unwrap_or_default())
+        });
+        known.eq(versions
+            .iter()
+            .map(|(name, version)| (name, version.as_str())))
+    }
+
     pub(super) fn view(&self, name: &Arc<str>) -> Option<View> {
         let entry = self.gateways.get(name)?;
         let pods = entry
@@ -202,12 +213,12 @@ impl Entry {
             .is_some_and(|it| selects(it, &pod.labels))
     }
 
-    /// What orders gateways, before their names: see [`crate::rank`].
     /// Whether nobody knows what it selects.
     pub(super) fn is_unknown(&self) -> bool {
         self.selector.is_none()
     }
 
+    /// What orders gateways, before their names: see [`crate::rank`].
     pub(super) fn rank(&self) -> Rank<'_> {
         rank(self.object.meta())
     }

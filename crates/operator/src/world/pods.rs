@@ -34,8 +34,6 @@ pub(crate) struct PodFacts {
     pub(crate) conditions: PodConditionFacts,
     /// A container that does not stay up although the sidecar runs.
     pub(crate) failing_container: Option<Arc<str>>,
-    /// Whether its sidecar once enforced something.
-    pub(crate) ever_programmed: bool,
 }
 
 /// The conditions that the operator writes on a pod.
@@ -113,7 +111,6 @@ impl PodFacts {
             hostname: spec.hostname.map(Arc::from),
             addresses: addresses(&status),
             failing_container: failing_container(&status),
-            ever_programmed: conditions.programmed.as_ref().is_some_and(|it| it.holds),
             conditions,
         }
     }
@@ -166,14 +163,11 @@ fn failing_container(status: &PodStatus) -> Option<Arc<str>> {
 // === impl Namespace ===
 
 impl Namespace {
-    pub(super) fn set_pod(&mut self, name: &Arc<str>, mut pod: PodFacts) -> Names {
+    pub(super) fn set_pod(&mut self, name: &Arc<str>, pod: PodFacts) -> Names {
         let mut names = Names::default();
         let before = self.pods.get(name);
-        if let Some(PodEntry { facts, .. }) = before {
-            pod.ever_programmed |= facts.ever_programmed && facts.uid == pod.uid;
-            if *facts == pod {
-                return names;
-            }
+        if before.is_some_and(|before| before.facts == pod) {
+            return names;
         }
         let mut gateways = BTreeSet::new();
         for gateway in self.selectors.candidates(&pod.labels) {

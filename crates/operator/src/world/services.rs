@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
+use sidegate_tls::{is_dns_label, is_dns_name};
 
 use super::{Names, Namespace, PodFacts, World};
 use crate::key::Key;
 
-/// Most names that a pod gets: more would not fit into a certificate that
-/// anybody wants to read.
-const MAX_NAMES: usize = 128;
+/// Most `Host` values that a pod gets.
+const MAX_HOSTS: usize = 128;
 /// RFC 1035, section 2.3.4.
 const MAX_NAME_BYTES: usize = 253;
-const MAX_LABEL_BYTES: usize = 63;
 
 /// What matters of a Service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,51 +49,64 @@ impl ServiceFacts {
     }
 }
 
+/// The names by which Services lead to a pod, in small letters, in the order of
+/// the Services.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServiceNames {
+    /// Those that mean this pod wherever they are resolved, `….NS.svc` and
+    /// `….NS.svc.DOMAIN`: a certificate may carry them. A shorter one is
+    /// somebody else's, too: `billing.finance` is a pod `billing` of a headless
+    /// Service here, and the Service `billing` of the namespace `finance`.
+    pub(crate) certificate: Vec<String>,
+    /// All that callers may dial, for `Host`.
+    pub(crate) hosts: Vec<String>,
+}
+
 // === impl World ===
 
 impl World {
-    /// The names by which Services lead to a pod, in small letters.
-    pub(crate) fn service_names(&self, pod: &Key, cluster_domain: &str) -> Option<Vec<String>> {
+    /// The names by which Services lead to a pod.
+    pub(crate) fn service_names(&self, pod: &Key, cluster_domain: &str) -> Option<ServiceNames> {
         let namespace = self.namespaces.get(&pod.namespace)?;
         let facts = &namespace.pods.get(&pod.name)?.facts;
         let host = facts.hostname.as_ref().unwrap_or(&pod.name);
-        let mut names = Vec::new();
+        let mut names = ServiceNames::default();
         for (service, it) in &namespace.services {
             if it.selects(facts) {
-                names.extend(forms(service, &pod.namespace, cluster_domain));
-                if it.headless && is_label(host) {
+                names.hosts.push(service.to_string());
+                names.add(service, &pod.namespace, cluster_domain);
+                if it.headless && is_dns_label(host) {
                     let own = format!("{host}.{service}");
-                    names.extend(forms(&own, &pod.namespace, cluster_domain));
+                    names.add(&own, &pod.namespace, cluster_domain);
                 }
             }
         }
-        names.retain(|name| is_name(name));
-        names.truncate(MAX_NAMES);
+        names.certificate.retain(|name| is_dns_name(name));
+        names.hosts.retain(|host| is_host(host));
+        names.hosts.truncate(MAX_HOSTS);
         Some(names)
     }
 }
 
-/// As resolvers find a Service: in its namespace, from others, and in full.
-fn forms(service: &str, namespace: &str, cluster_domain: &str) -> [String; 4] {
-    [
-        service.to_owned(),
-        format!("{service}.{namespace}"),
-        format!("{service}.{namespace}.svc"),
-        format!("{service}.{namespace}.svc.{cluster_domain}"),
-    ]
+// === impl ServiceNames ===
+
+impl ServiceNames {
+    /// Names of a Service, or of a pod in it, that say the namespace.
+    fn add(&mut self, name: &str, namespace: &str, cluster_domain: &str) {
+        let full = [
+            format!("{name}.{namespace}.svc"),
+            format!("{name}.{namespace}.svc.{cluster_domain}"),
+        ];
+        self.hosts.push(format!("{name}.{namespace}"));
+        self.hosts.extend_from_slice(&full);
+        self.certificate.extend(full);
+    }
 }
 
-fn is_name(name: &str) -> bool {
-    name.len() <= MAX_NAME_BYTES && name != "localhost" && name.split('.').all(is_label)
-}
-
-fn is_label(label: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !label.is_empty()
-        && label.len() <= MAX_LABEL_BYTES
-        && label.bytes().all(plain)
-        && !label.starts_with('-')
-        && !label.ends_with('-')
+/// Other than a name in a certificate, it may end with a number: a namespace
+/// can be one.
+fn is_host(name: &str) -> bool {
+    name.len() <= MAX_NAME_BYTES && name != "localhost" && name.split('.').all(is_dns_label)
 }
 
 // === impl Namespace ===
@@ -152,7 +164,7 @@ mod tests {
         world
     }
 
-    fn names(world: &World, name: &str) -> Vec<String> {
+    fn names(world: &World, name: &str) -> ServiceNames {
         let names = world.service_names(&Key::new("crm", name), "cluster.local");
         names.expect("a pod")
     }
@@ -160,7 +172,7 @@ mod tests {
     #[test]
     fn a_service_names_the_pods_that_it_selects() {
         let mut world = world("p", None);
-        assert_eq!(names(&world, "p"), [""; 0]);
+        assert_eq!(names(&world, "p"), ServiceNames::default());
         let selecting = service(&json!({"selector": {"app": "a"}, "clusterIP": "198.19.0.1"}));
         let touched = world.set_service(&Key::new("crm", "support"), selecting);
         assert_eq!(touched.pods, [Key::new("crm", "p")]);
@@ -170,11 +182,12 @@ mod tests {
             "support.crm.svc",
             "support.crm.svc.cluster.local",
         ];
-        assert_eq!(names(&world, "p"), expected);
+        assert_eq!(names(&world, "p").hosts, expected);
+        assert_eq!(names(&world, "p").certificate, expected[2..]);
         let elsewhere = service(&json!({"selector": {"app": "b"}}));
         let touched = world.set_service(&Key::new("crm", "support"), elsewhere);
         assert_eq!(touched.pods, [Key::new("crm", "p")]);
-        assert_eq!(names(&world, "p"), [""; 0]);
+        assert_eq!(names(&world, "p"), ServiceNames::default());
     }
 
     #[test]
@@ -186,11 +199,12 @@ mod tests {
             json!({"type": "ExternalName", "selector": {"app": "a"}, "externalName": "b.example"}),
         ] {
             world.set_service(&Key::new("crm", "support"), service(&spec));
-            assert_eq!(names(&world, "p"), [""; 0], "{spec}");
+            assert_eq!(names(&world, "p"), ServiceNames::default(), "{spec}");
         }
         let other = service(&json!({"selector": {"app": "a"}}));
         world.set_service(&Key::new("sales", "support"), other);
-        assert_eq!(names(&world, "p"), [""; 0], "of another namespace");
+        let none = ServiceNames::default();
+        assert_eq!(names(&world, "p"), none, "of another namespace");
     }
 
     #[test]
@@ -206,28 +220,77 @@ mod tests {
             let mut world = world(name, hostname);
             world.set_service(&Key::new("crm", "db"), service(&headless));
             let names = names(&world, name);
-            assert!(names.contains(&"db.crm.svc".to_owned()), "{names:?}");
-            let expected = own.map(|own| format!("{own}.db.crm.svc.cluster.local"));
-            assert_eq!(names.get(7), expected.as_ref(), "{names:?}");
+            let mut expected = vec![
+                "db.crm.svc".to_owned(),
+                "db.crm.svc.cluster.local".to_owned(),
+            ];
+            if let Some(own) = own {
+                expected.push(format!("{own}.db.crm.svc"));
+                expected.push(format!("{own}.db.crm.svc.cluster.local"));
+            }
+            assert_eq!(names.certificate, expected);
+            let short = own.map(|own| format!("{own}.db.crm"));
+            assert_eq!(names.hosts.get(4), short.as_ref(), "{names:?}");
         }
+    }
+
+    /// A headless Service `finance` and a pod with the host name `billing` are
+    /// no reason to speak for the Service `billing` of the namespace `finance`.
+    #[test]
+    fn no_name_is_that_of_another_namespaces_service() {
+        let mut world = world("p", Some("billing"));
+        let headless = json!({"selector": {"app": "a"}, "clusterIP": "None"});
+        world.set_service(&Key::new("crm", "finance"), service(&headless));
+        let names = names(&world, "p");
+        for name in &names.certificate {
+            let ours = name.ends_with(".crm.svc") || name.ends_with(".crm.svc.cluster.local");
+            assert!(ours, "{name}");
+        }
+        assert!(!names.hosts.contains(&"billing.finance".to_owned()));
+        let in_full = "billing.finance.crm.svc".to_owned();
+        assert!(names.certificate.contains(&in_full) && names.hosts.contains(&in_full));
+    }
+
+    #[test]
+    fn a_namespace_may_be_a_number() {
+        let mut world = World::default();
+        let pod = PodFacts {
+            labels: BTreeMap::from([("app".to_owned(), "a".to_owned())]),
+            ..PodFacts::default()
+        };
+        let key = Key::new("2024", "p");
+        world.set_pod(&key, pod);
+        let selecting = service(&json!({"selector": {"app": "a"}}));
+        world.set_service(&Key::new("2024", "support"), selecting);
+        let names = world.service_names(&key, "cluster.local").expect("a pod");
+        assert!(names.hosts.contains(&"support.2024".to_owned()));
+        let expected = ["support.2024.svc", "support.2024.svc.cluster.local"];
+        assert_eq!(names.certificate, expected);
     }
 
     #[test]
     fn names_are_bounded_and_odd_ones_dropped() {
         let mut world = world("p", None);
         let selecting = service(&json!({"selector": {"app": "a"}}));
-        for name in ["localhost", "*", "UP", "-a", "a-", "", &"x".repeat(64)] {
+        for name in [
+            "localhost",
+            "*",
+            "UP",
+            "-a",
+            "a-",
+            "a_b",
+            "",
+            &"x".repeat(64),
+        ] {
             world.set_service(&Key::new("crm", name), selecting.clone());
         }
-        assert!(!names(&world, "p").iter().any(|it| it == "localhost"));
-        let whole = names(&world, "p");
-        assert!(
-            whole.iter().all(|it| it.starts_with("localhost.")),
-            "{whole:?}"
-        );
-        for index in 0..MAX_NAMES {
+        let ServiceNames { certificate, hosts } = names(&world, "p");
+        for name in certificate.iter().chain(&hosts) {
+            assert!(name.starts_with("localhost."), "{name}");
+        }
+        for index in 0..MAX_HOSTS {
             world.set_service(&Key::new("crm", &format!("s{index}")), selecting.clone());
         }
-        assert_eq!(names(&world, "p").len(), MAX_NAMES);
+        assert_eq!(names(&world, "p").hosts.len(), MAX_HOSTS);
     }
 }

@@ -1,3 +1,4 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Value, json};
 
 use super::*;
@@ -196,6 +197,22 @@ fn what_a_write_gave_is_no_news_but_what_others_wrote_is() {
     assert_eq!(version.as_deref(), Some("3"), "an old write is not taken");
 }
 
+/// They take as much room as the gateway, and thousands of gateways are kept.
+#[test]
+fn who_owns_which_field_is_forgotten_after_a_write() {
+    let mut world = World::default();
+    let spec = json!({"selector": {"matchLabels": {"app": "a"}}});
+    let read = gateway("a", 1, 1, &spec);
+    world.set_gateway(read.clone());
+    let mut written = gateway("a", 1, 2, &spec);
+    let owner = ManagedFieldsEntry::default();
+    written.meta_mut().managed_fields = Some(vec![owner]);
+    world.gateway_written(&read, written);
+    let view = view(&world, "a");
+    assert_eq!(view.object.meta().resource_version.as_deref(), Some("2"));
+    assert_eq!(view.object.managed_fields(), []);
+}
+
 #[test]
 fn a_namespace_touches_its_gateways_when_its_label_changes() {
     let mut world = World::default();
@@ -288,24 +305,6 @@ fn only_another_generation_or_object_is_to_be_built() {
     assert!(touched.build && touched.replaced);
     assert_eq!(sorted(touched.pods), ["p"]);
     assert!(world.remove_gateway(&key("a")).build, "to be forgotten");
-}
-
-#[test]
-fn a_pod_that_was_programmed_once_stays_so_and_its_successor_is_not() {
-    let mut world = World::default();
-    let with_uid = |uid: &str| PodFacts {
-        uid: uid.into(),
-        ..pod(&[("app", "a")])
-    };
-    world.set_pod(&key("p"), with_uid("1"));
-    world.programmed_once(&key("p"));
-    let mut ready = with_uid("1");
-    ready.ready = true;
-    world.set_pod(&key("p"), ready);
-    let programmed = |world: &World| world.pod(&key("p")).expect("a pod").ever_programmed;
-    assert!(programmed(&world));
-    world.set_pod(&key("p"), with_uid("2"));
-    assert!(!programmed(&world));
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn selectors_are_read_as_kubernetes_reads_them(guarded: &Guarded) {
 type Alteration = (&'static str, fn(&mut Value));
 
 /// Index 0 is the port holder, 1 the sidecar.
-const ALTERATIONS: [Alteration; 19] = [
+const ALTERATIONS: [Alteration; 34] = [
     ("hostNetwork", |pod| {
         pod["spec"]["hostNetwork"] = json!(true);
     }),
@@ -297,6 +297,45 @@ const ALTERATIONS: [Alteration; 19] = [
     ("as the injector", |pod| {
         sidecar(pod, 1)["startupProbe"] = Value::Null;
     }),
+    ("as the injector", |pod| {
+        more(pod, 1, &["--trust-dir", "/x"]);
+    }),
+    ("as the injector", |pod| more(pod, 1, &["--state-dir=/x"])),
+    ("as the injector", |pod| {
+        more(pod, 1, &["--token-file", "/x"]);
+    }),
+    ("as the injector", |pod| {
+        more(pod, 1, &["--bind", "demo=127.0.0.1:1"]);
+    }),
+    ("as the injector", |pod| {
+        more(pod, 1, &["--control-plane", "https://evil.example:9443"]);
+    }),
+    ("as the injector", |pod| {
+        more(pod, 1, &["--control-plane=https://evil.example:9443"]);
+    }),
+    ("as the injector", |pod| {
+        sidecar(pod, 1)["securityContext"]["runAsUser"] = json!(1000);
+    }),
+    ("as the injector", |pod| {
+        mount_evil(pod, "/run/sidegate/trust/endpoints.crt");
+    }),
+    ("as the injector", |pod| mount_evil(pod, "/run/")),
+    ("as the injector", |pod| mount_evil(pod, "/sidegate")),
+    ("as the injector", |pod| {
+        mount_evil(pod, "/etc/../run/sidegate/trust");
+    }),
+    ("holds the sidecar's ports", |pod| more(pod, 0, &["--help"])),
+    ("a volume of the sidecar", |pod| {
+        *volume(pod, "sidegate-trust") =
+            json!({ "name": "sidegate-trust", "configMap": { "name": "mine" } });
+    }),
+    ("a volume of the sidecar", |pod| {
+        *volume(pod, "sidegate-token") =
+            json!({ "name": "sidegate-token", "secret": { "secretName": "x" } });
+    }),
+    ("a volume of the sidecar", |pod| {
+        *volume(pod, "sidegate-state") = json!({ "name": "sidegate-state", "emptyDir": {} });
+    }),
     ("holds the sidecar's ports", |pod| {
         pod["spec"]["initContainers"]
             .as_array_mut()
@@ -328,6 +367,26 @@ const ALTERATIONS: [Alteration; 19] = [
     }),
 ];
 
+fn more(pod: &mut Value, index: usize, arguments: &[&str]) {
+    let args = sidecar(pod, index)["args"].as_array_mut().unwrap();
+    args.extend(arguments.iter().map(|it| json!(it)));
+}
+
+fn mount_evil(pod: &mut Value, path: &str) {
+    let spec = &mut pod["spec"];
+    let volumes = spec["volumes"].as_array_mut().unwrap();
+    volumes.push(json!({ "name": "evil", "configMap": { "name": "mine" } }));
+    let mounts = spec["initContainers"][1]["volumeMounts"].as_array_mut();
+    mounts
+        .unwrap()
+        .push(json!({ "name": "evil", "mountPath": path }));
+}
+
+fn volume<'a>(pod: &'a mut Value, name: &str) -> &'a mut Value {
+    let volumes = pod["spec"]["volumes"].as_array_mut().unwrap();
+    volumes.iter_mut().find(|it| it["name"] == name).unwrap()
+}
+
 fn alterations_are_refused(guarded: &Guarded, injected: &Value) {
     for (index, (reason, alter)) in ALTERATIONS.iter().enumerate() {
         let mut pod = injected.clone();
@@ -339,6 +398,13 @@ fn alterations_are_refused(guarded: &Guarded, injected: &Value) {
         };
         assert!(refused.contains(reason), "alteration {index}: {refused}");
     }
+    // What other webhooks add to every container.
+    let mut pod = injected.clone();
+    mount_evil(
+        &mut pod,
+        "/var/run/secrets/eks.amazonaws.com/serviceaccount",
+    );
+    let _ = guarded.create(&pod).succeeded();
 }
 
 fn changes_are_judged_by_what_they_touch(guarded: &Guarded, injected: &Value) {
@@ -376,13 +442,8 @@ fn changes_are_judged_by_what_they_touch(guarded: &Guarded, injected: &Value) {
     let label = ["label", "pod", "demo", "note=x"];
     let _ = guarded.kubectl(&label, &nothing).succeeded();
 
-    let debugger = |mount: &str| {
-        let mounts = json!([{ "name": mount, "mountPath": "/x" }]);
-        let container = json!({ "name": "debug", "image": "x", "volumeMounts": mounts });
-        json!({ "spec": { "ephemeralContainers": [container] } }).to_string()
-    };
-    let patch = |mount: &str| {
-        let patch = debugger(mount);
+    let debug = |container: Value| {
+        let patch = json!({ "spec": { "ephemeralContainers": [container] } }).to_string();
         let arguments = [
             "patch",
             "pod",
@@ -393,9 +454,25 @@ fn changes_are_judged_by_what_they_touch(guarded: &Guarded, injected: &Value) {
         ];
         guarded.kubectl(&arguments, &nothing)
     };
-    let refused = patch("sidegate-state").failed();
+    let mounting = |name: &str, mount: &str| {
+        let mounts = json!([{ "name": mount, "mountPath": "/x" }]);
+        json!({ "name": name, "image": "x", "volumeMounts": mounts })
+    };
+    let refused = debug(mounting("debug", "sidegate-state")).failed();
     assert!(refused.contains("only the sidecar may mount"), "{refused}");
-    let _ = patch("sidegate-trust").succeeded();
+    let as_user = |user: u64| json!({ "name": "user", "image": "x", "securityContext": { "runAsUser": user } });
+    let aimed =
+        |target: &str| json!({ "name": "aimed", "image": "x", "targetContainerName": target });
+    for container in [as_user(64_020), aimed("sidegate"), aimed("sidegate-hold")] {
+        let refused = debug(container).failed();
+        let said = "an ephemeral container must not be user 64020";
+        assert!(refused.contains(said), "{refused}");
+    }
+    let _ = debug(mounting("debug", "sidegate-trust")).succeeded();
+    let _ = debug(as_user(64_021)).succeeded();
+    let _ = debug(aimed("app")).succeeded();
+    let note = ["label", "--overwrite", "pod", "demo", "note=y"];
+    let _ = guarded.kubectl(&note, &nothing).succeeded();
 
     an_unguarded_pod_can_go(guarded);
 }

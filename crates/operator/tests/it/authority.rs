@@ -333,6 +333,7 @@ async fn a_damaged_secret_is_left_alone_and_the_last_good_one_stays() {
     operator.stop().await.expect("it stops");
 }
 
+/// OPR-011.
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_secret_is_not_touched() {
     let cluster = Cluster::new("authority-foreign").await;

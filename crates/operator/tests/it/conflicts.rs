@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, spec};
 
+/// OPR-010.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_older_of_two_gateways_has_the_pods_until_it_is_gone() {
     let cluster = Cluster::new("conflicts").await;
@@ -26,6 +27,7 @@ async fn the_older_of_two_gateways_has_the_pods_until_it_is_gone() {
     operator.stop().await.expect("it stops");
 }
 
+/// OPR-010.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_two_select_makes_a_conflict_and_its_label_ends_it() {
     let cluster = Cluster::new("shared-pod").await;

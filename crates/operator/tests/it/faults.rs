@@ -23,6 +23,7 @@ fn loosen(server: &ApiServer) {
     let _ = patched.succeeded();
 }
 
+/// WHK-010.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_object_stops_nothing_and_is_told_so() {
     let cluster = Cluster::alone("bad").await;
@@ -140,6 +141,7 @@ impl Relay {
     }
 }
 
+/// OPR-017.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_outage_of_the_api_server_nothing_is_missed() {
     let cluster = Cluster::new("outage").await;

@@ -139,9 +139,6 @@ async fn what_is_not_served_is_an_unsupported_value() {
         .await;
     let unsupported = ("False", "UnsupportedValue");
     cluster
-        .until_of("LlmProvider", "openai", "Accepted", unsupported)
-        .await;
-    cluster
         .until_of("LlmProvider", "openai", "Ready", unsupported)
         .await;
     operator.stop().await.expect("it stops");

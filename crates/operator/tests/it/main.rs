@@ -10,6 +10,7 @@
     reason = "a broken assumption shall end a test"
 )]
 
+mod attacks;
 mod authority;
 mod binary;
 mod cluster;
@@ -19,6 +20,7 @@ mod gateways;
 mod leadership;
 mod network_policies;
 mod permissions;
+mod providers;
 mod references;
 mod streams;
 mod trust_bundles;

@@ -4,7 +4,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::authority::{authority, operator_with, until};
-use crate::cluster::{Cluster, spec, until_metric_above};
+use crate::cluster::{Cluster, metric, spec, touch, until_metric_above};
 
 const POLICY: &str = "sidegate-support";
 
@@ -142,6 +142,7 @@ async fn a_policy_of_a_gateway_that_is_gone_is_replaced() {
     operator.stop().await.expect("it stops");
 }
 
+/// OPR-011.
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_policy_is_not_touched() {
     let cluster = Cluster::new("policies-foreign").await;
@@ -212,5 +213,73 @@ async fn a_gateway_without_pods_of_its_own_has_no_policy() {
         (names == [format!("sidegate-{}", older.0)]).then_some(())
     })
     .await;
+    operator.stop().await.expect("it stops");
+}
+
+/// Policies are additive: beside a default-deny one, "every port but this"
+/// would admit everybody to all the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_somebody_else_decides_there_is_no_policy() {
+    let cluster = Cluster::new("policies-decided").await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    cluster.gateway("support", &separate(8080)).await;
+    until_closed(&cluster, 8080).await;
+    let deny = |selector: Value, types: Value| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "deny"},
+            "spec": {"podSelector": selector, "policyTypes": types},
+        })
+    };
+    cluster.apply(deny(json!({}), json!(["Ingress"]))).await;
+    until_gone(&cluster).await;
+    let said = "NetworkPolicy policies-decided/deny already decides who reaches these pods";
+    cluster
+        .until_status("support", |status| {
+            let text = status.to_string();
+            text.contains(said) && text.contains("does not admit port 8080")
+        })
+        .await;
+    // It is about other pods now, or about what they dial.
+    let other = json!({"matchLabels": {"app": "other"}});
+    cluster.apply(deny(other, json!(["Ingress"]))).await;
+    until_closed(&cluster, 8080).await;
+    cluster.apply(deny(json!({}), json!(["Ingress"]))).await;
+    until_gone(&cluster).await;
+    cluster.delete("NetworkPolicy", "deny").await;
+    until_closed(&cluster, 8080).await;
+    cluster
+        .until_status("support", |status| {
+            !status.to_string().contains("already decides")
+        })
+        .await;
+    cluster.apply(deny(json!({}), json!(["Egress"]))).await;
+    let unchanged = r#"sidegate_operator_reconciles_total{kind="McpGateway",result="unchanged"}"#;
+    let before = metric(&operator, unchanged).await;
+    touch(&cluster.api("McpGateway"), "support", "again").await;
+    until_metric_above(&operator, unchanged, before).await;
+    assert!(policy(&cluster).await.is_some());
+    operator.stop().await.expect("it stops");
+}
+
+/// Nothing is opened or closed where the operator has no say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_did_not_opt_in_gets_no_policy() {
+    let cluster = Cluster::new("policies-not-enabled").await;
+    cluster.label_namespace("disabled").await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    cluster.gateway("support", &separate(8080)).await;
+    cluster
+        .until("support", "Ready", ("False", "NamespaceNotEnabled"))
+        .await;
+    assert!(policy(&cluster).await.is_none());
+    cluster.label_namespace("enabled").await;
+    until_closed(&cluster, 8080).await;
+    // The pods that run go on.
+    cluster.label_namespace("disabled").await;
+    cluster
+        .until("support", "Ready", ("False", "NamespaceNotEnabled"))
+        .await;
+    assert!(policy(&cluster).await.is_some());
     operator.stop().await.expect("it stops");
 }

@@ -43,6 +43,7 @@ async fn shipped(server: &ApiServer) -> Client {
     Client::try_from(config).expect("a client")
 }
 
+/// OPR-026.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_in_the_status_is_all_that_a_secret_needs() {
     // It is about every namespace, so nothing else may be there.
@@ -83,6 +84,26 @@ async fn the_command_in_the_status_is_all_that_a_secret_needs() {
     cluster
         .until("support", "ResolvedRefs", ("False", "SecretNotFound"))
         .await;
+    // So for a provider.
+    cluster
+        .apply(json!({
+            "apiVersion": "sidegate.dev/v1alpha1",
+            "kind": "LlmProvider",
+            "metadata": {"name": "openai"},
+            "spec": {
+                "type": "OpenAI",
+                "credentials": {"secretKeyRef": {"name": "openai", "key": "key"}},
+            },
+        }))
+        .await;
+    let until = |words| cluster.until_of("LlmProvider", "openai", "ResolvedRefs", words);
+    let message = until(forbidden).await;
+    let command = message.split('`').nth(1).expect("a command");
+    for part in command.split(" && ") {
+        let arguments: Vec<_> = part.split_whitespace().collect();
+        let _ = cluster.server.kubectl(&arguments[1..], "").succeeded();
+    }
+    until(("False", "SecretNotFound")).await;
     let events = cluster.events("support").await;
     assert!(
         events.iter().any(|(reason, _)| reason == "Forbidden"),
@@ -165,7 +186,7 @@ async fn the_manifests_are_all_that_the_authority_needs() {
     operator.stop().await.expect("it stops");
 }
 
-/// A watch of all Secrets, or of another one, stays out of reach.
+/// OPR-008. A watch of all Secrets, or of another one, stays out of reach.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_secrets_stay_forbidden() {
     let cluster = Cluster::alone("other-secrets").await;

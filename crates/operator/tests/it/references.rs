@@ -28,6 +28,7 @@ fn tls_secret(name: &str, secret_type: &str) -> Value {
     })
 }
 
+/// OPR-026.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_appears_changes_and_disappears() {
     let cluster = Cluster::new("secrets").await;

@@ -97,6 +97,7 @@ async fn namespaces_get_a_bundle_with_their_label_and_keep_it_without() {
     operator.stop().await.expect("it stops");
 }
 
+/// OPR-011.
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_config_map_is_not_overwritten() {
     let cluster = Cluster::new("bundle-foreign").await;

@@ -45,7 +45,7 @@ fn server() -> &'static ApiServer {
     })
 }
 
-fn shipped(kinds: &[&str]) -> Vec<Value> {
+pub(crate) fn shipped(kinds: &[&str]) -> Vec<Value> {
     let images = Images {
         operator: "operator:1".to_owned(),
         sidecar: "sidegate:1".to_owned(),
@@ -56,7 +56,7 @@ fn shipped(kinds: &[&str]) -> Vec<Value> {
         .collect()
 }
 
-async fn cluster(namespace: &str) -> Cluster {
+pub(crate) async fn cluster(namespace: &str) -> Cluster {
     let server = tokio::task::spawn_blocking(server).await.expect("a server");
     let client = Client::try_from(config(server.kubeconfig()).await).expect("a client");
     let cluster = Cluster {
@@ -69,7 +69,7 @@ async fn cluster(namespace: &str) -> Cluster {
 }
 
 /// An operator whose webhook the API server asks about the namespace.
-async fn guard(cluster: &Cluster) -> Operator {
+pub(crate) async fn guard(cluster: &Cluster) -> Operator {
     guard_with(cluster, |_| {}).await
 }
 
@@ -111,14 +111,14 @@ fn register(cluster: &Cluster, name: &str, port: u16) {
         .succeeded();
 }
 
-async fn reviews(operator: &Operator, result: &str) -> u64 {
+pub(crate) async fn reviews(operator: &Operator, result: &str) -> u64 {
     let sample = format!("sidegate_operator_webhook_reviews_total{{result=\"{result}\"}}");
     metric(operator, &sample).await
 }
 
 /// A pod that Pod Security `restricted` accepts. The service account is what an
 /// admission plugin would set that needs controllers.
-fn pod(name: &str) -> Value {
+pub(crate) fn pod(name: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -141,7 +141,7 @@ fn pod(name: &str) -> Value {
 }
 
 /// What would become of a pod.
-async fn create(cluster: &Cluster, pod: &Value) -> Result<Value, String> {
+pub(crate) async fn create(cluster: &Cluster, pod: &Value) -> Result<Value, String> {
     create_in(cluster, &cluster.namespace, pod).await
 }
 
@@ -170,7 +170,7 @@ fn api_request(api: &Api<DynamicObject>, pod: &Value) -> Result<http::Request<Ve
 /// A reason of the policy, and what gives it.
 type Alteration = (&'static str, fn(&mut Value));
 
-fn names(containers: &Value) -> Vec<&str> {
+pub(crate) fn names(containers: &Value) -> Vec<&str> {
     let containers = containers.as_array().into_iter().flatten();
     containers.filter_map(|it| it["name"].as_str()).collect()
 }
@@ -351,6 +351,7 @@ async fn pods_are_created_while_certificates_and_roots_change() {
     operator.stop().await.expect("it stops");
 }
 
+/// WHK-010.
 /// What was stored before its definition had rules, or by a newer version.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_cannot_be_read_lets_none_of_its_pods_through() {

@@ -27,6 +27,8 @@ const JITTER: u32 = 20;
 pub(super) struct Renewal {
     /// In seconds since 1970; none: at once.
     renew_at: Option<i64>,
+    /// What `renew_at` was made for.
+    certificate_pem: String,
     asked: Option<Asked>,
 }
 
@@ -56,8 +58,16 @@ impl Renewal {
         self.asked = None;
     }
 
-    /// The certificate that is in use from now on.
+    /// The certificate that is in use from now on. One that only came among
+    /// other authorities is renewed when it was to be: a wish of the operator
+    /// may wait.
     pub(super) fn in_use(&mut self, identity: &IssuedIdentity) {
+        if self.certificate_pem == identity.certificate_pem() {
+            return;
+        }
+        identity
+            .certificate_pem()
+            .clone_into(&mut self.certificate_pem);
         let life = identity.not_after_unix() - identity.not_before_unix();
         let life = Duration::from_secs(u64::try_from(life).unwrap_or(0));
         let half = (life / 2).saturating_add(part_of(life / JITTER));
@@ -240,6 +250,34 @@ mod tests {
         let until = wished_at + 5;
         let asked = renewal.request(until, Instant::now()).expect("a key");
         assert!(asked.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn authorities_do_not_undo_a_wish_for_another_certificate() {
+        let mut renewal = Renewal::default();
+        let asked = renewal.request(now(), Instant::now()).expect("a key");
+        let authority = authority();
+        let identity = renewal.issued(sign(&authority, asked)).expect("usable");
+        renewal.in_use(&identity);
+        tokio::time::advance(BETWEEN_REQUESTS).await;
+        let wished_at = now();
+        let asks = |renewal: &mut Renewal| {
+            let asked = renewal.request(wished_at + 5, Instant::now());
+            asked.expect("a key").is_some()
+        };
+        renewal.soon(wished_at);
+        let both = format!(
+            "{}{}",
+            authority.certificate_pem(),
+            self::authority().certificate_pem()
+        );
+        renewal.in_use(&identity.with_authorities(both).expect("usable"));
+        assert!(asks(&mut renewal), "the wish is lost");
+        // Nor do they undo what cannot wait.
+        tokio::time::advance(ANSWER).await;
+        renewal.at_once();
+        renewal.in_use(&identity);
+        assert!(asks(&mut renewal), "it waits");
     }
 
     #[test]

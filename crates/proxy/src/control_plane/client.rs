@@ -6,38 +6,30 @@ use std::time::Duration;
 
 use sidegate_config::sidecar_config::SecretText;
 use sidegate_policy::clock::Clock;
-use tokio::io::{AsyncRead, AsyncWrite};
+use sidegate_tls::ClientStream;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use super::ControlPlaneSource;
-use super::backoff::Backoff;
-use super::certificate::Renewal;
-use super::dial::{self, DialError, dial};
+use super::conversation::Ended;
+use super::dial::DialError;
 use super::enforcement::Enforcement;
+use super::identity_files::UnusableFiles;
+use super::link::{Link, TICK};
 use super::lost::Lost;
 use super::state_dir::StateDir;
 use super::stream::Stream;
 use crate::identity::IssuedIdentity;
 use crate::run::Sidecar;
 
-/// How often it is looked whether the certificate is to be renewed.
-pub(super) const TICK: Duration = Duration::from_secs(1);
 /// Keeps a sidecar connected to its operator.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) source: ControlPlaneSource,
     pub(super) sidecar: Arc<Sidecar>,
-    pub(super) clock: Arc<dyn Clock>,
     pub(super) state: Arc<StateDir>,
     pub(super) enforcement: Enforcement,
-    pub(super) renewal: Renewal,
-    backoff: Backoff,
-    /// The certificate is not shown after the operator refused it: an authority
-    /// that went takes its certificates with it.
-    pub(super) shows_certificate: bool,
-    /// What was wrong when it was said last.
-    pub(super) complaint: Option<String>,
+    pub(super) link: Link,
 }
 
 // === impl Client ===
@@ -49,7 +41,13 @@ impl Client {
         sidecar: Arc<Sidecar>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let dir = source.state_dir.clone();
+        let ControlPlaneSource {
+            url,
+            token_file,
+            trust_dir,
+            state_dir,
+        } = source;
+        let dir = state_dir.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let state = StateDir::open(dir);
             let (identity, snapshot) = (state.identity(), state.snapshot());
@@ -59,23 +57,23 @@ impl Client {
             Ok(read) => read,
             Err(failed) => {
                 warn!(error = %failed, "what was kept cannot be read");
-                (StateDir::open(source.state_dir.clone()), None, None)
+                (StateDir::open(state_dir.clone()), Ok(None), None)
             }
         };
         let state = Arc::new(state);
         let mut client = Self {
             enforcement: Enforcement::new(Arc::clone(&sidecar), Arc::clone(&state)),
-            source,
             sidecar,
-            clock,
             state,
-            renewal: Renewal::default(),
-            backoff: Backoff::default(),
-            shows_certificate: true,
-            complaint: None,
+            link: Link::new(url, token_file, trust_dir, clock),
         };
-        if let Some(identity) = identity {
-            client.use_identity(identity).await;
+        match identity {
+            Ok(Some(identity)) => client.use_identity(identity).await,
+            Ok(None) => {}
+            Err(error) => {
+                let dir = state_dir.display();
+                warn!(%dir, %error, "the certificate of before is left out");
+            }
         }
         if let Some(snapshot) = snapshot {
             client.enforcement.restore(snapshot).await;
@@ -92,15 +90,16 @@ impl Client {
                 () = drain.draining() => return,
             };
             let (stood, lost) = match connected {
-                Ok((stream, token)) => {
-                    let ended = Box::pin(self.converse(stream, token)).await;
-                    let Some(error) = ended.lost else { return };
-                    (ended.stood, Lost::from(error))
-                }
+                Ok((stream, token)) => match Box::pin(self.converse(stream, token)).await {
+                    Ended::Stopping => return,
+                    Ended::ToShowCertificate => continue,
+                    Ended::Lost(error, stood) => (stood, Lost::from(error)),
+                },
                 Err(error) => (Duration::ZERO, Lost::from(error)),
             };
-            let wait = self.backoff.next(stood, lost.retry_after());
-            self.note(&lost);
+            self.sidecar
+                .connection(|connection| connection.last_error = Some(lost.to_string()));
+            let wait = self.link.lost(&lost, stood, "what is in force stays");
             tokio::select! {
                 () = self.pause(wait) => {}
                 () = drain.draining() => return,
@@ -109,27 +108,34 @@ impl Client {
     }
 
     async fn connect(
-        &self,
-    ) -> Result<
-        (
-            Stream<impl AsyncRead + AsyncWrite + Unpin + use<>>,
-            SecretText,
-        ),
-        DialError,
-    > {
-        let token = dial::token(&self.source.token_file).await?;
-        let identity = self.sidecar.identity().filter(|_| self.shows_certificate);
-        let connection = dial(
-            &self.source.url,
-            &self.source.trust_dir,
-            identity.as_deref(),
-        )
-        .await?;
-        Ok((Stream::new(connection), token))
+        &mut self,
+    ) -> Result<(Stream<ClientStream<TcpStream>>, SecretText), DialError> {
+        let identity = match self.sidecar.identity() {
+            Some(identity) => Some(identity),
+            None => self.identity_of_before().await,
+        };
+        self.link.connect(identity.as_deref()).await
+    }
+
+    /// A certificate that could not be used, or seemed to have ended, may be
+    /// good now: clocks are set. An operator that knows it wants to see it.
+    async fn identity_of_before(&mut self) -> Option<Arc<IssuedIdentity>> {
+        let state = Arc::clone(&self.state);
+        let reading = tokio::task::spawn_blocking(move || state.identity());
+        let identity = match reading.await {
+            Ok(Ok(identity)) => identity?,
+            // It was said at the start.
+            Ok(Err(UnusableFiles::Io(_) | UnusableFiles::Tls(_))) | Err(_) => return None,
+        };
+        info!("the certificate of before can be used now");
+        self.use_identity(identity).await;
+        // The greeting will say what is in force.
+        let _word = self.enforcement.certified().await;
+        self.sidecar.identity()
     }
 
     pub(super) async fn use_identity(&mut self, identity: IssuedIdentity) {
-        self.renewal.in_use(&identity);
+        self.link.in_use(&identity);
         if let Err(error) = self.sidecar.use_identity(identity).await {
             warn!(%error, "the certificate cannot be used");
         }
@@ -157,26 +163,6 @@ impl Client {
             connection.last_error = None;
         });
     }
-
-    /// Says why there is no stream, once for each reason.
-    fn note(&mut self, lost: &Lost) {
-        if lost.is_about_certificate() {
-            self.shows_certificate = !self.shows_certificate;
-        }
-        let complaint = lost.to_string();
-        self.sidecar
-            .connection(|connection| connection.last_error = Some(complaint.clone()));
-        if self.complaint.as_ref() == Some(&complaint) {
-            debug!(error = complaint, "still not connected to the operator");
-        } else {
-            warn!(
-                url = %self.source.url,
-                error = complaint,
-                "not connected to the operator; what is in force stays"
-            );
-            self.complaint = Some(complaint);
-        }
-    }
 }
 
 /// From one period on.
@@ -185,3 +171,6 @@ pub(super) fn every(period: Duration) -> Interval {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,29 +5,41 @@ use std::time::Duration;
 
 use sidegate_config::control::{
     Authorities, Certificate, ForeignListener, FromOperator, FromSidecar, HEARTBEAT_SECONDS, Hello,
-    Listeners, Purpose, Token, Welcome,
+    Listeners, Purpose, Welcome,
 };
 use sidegate_config::sidecar_config::{SCHEMA_VERSION, SecretText};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::client::{Client, TICK, every};
-use super::dial;
+use super::client::{Client, every};
+use super::link::{TICK, TOKEN_LOOK};
 use super::stream::{SILENCE, Stream, StreamError};
 use crate::identity::IssuedIdentity;
 
 const HEARTBEAT: Duration = Duration::from_secs(HEARTBEAT_SECONDS);
-/// How often the token file is read.
-pub(super) const TOKEN_LOOK: Duration = Duration::from_secs(30);
 /// How often it is looked who else listens in the pod.
 const LISTENERS_LOOK: Duration = Duration::from_secs(5);
 
+/// How long a stream goes on that began without the certificate that it
+/// brought. The next one shows it; from then on a token alone is not enough for
+/// the replica of the operator that saw it.
+const WITHOUT_CERTIFICATE: Duration = Duration::from_secs(5);
+
 /// How a stream ended.
-pub(super) struct Ended {
-    pub(super) stood: Duration,
-    /// None: the sidecar is stopping.
-    pub(super) lost: Option<StreamError>,
+pub(super) enum Ended {
+    /// The sidecar is stopping.
+    Stopping,
+    /// It was left, so that the next one shows the certificate.
+    ToShowCertificate,
+    /// It broke, after it had stood for so long.
+    Lost(StreamError, Duration),
+}
+
+/// Why this side leaves a stream in good order.
+enum Left {
+    Stopping,
+    ToShowCertificate,
 }
 
 // === impl Client ===
@@ -46,9 +58,10 @@ impl Client {
         };
         self.connected(false);
         stream.close().await;
-        Ended {
-            stood: began.elapsed(),
-            lost: talked.err(),
+        match talked {
+            Ok(Left::Stopping) => Ended::Stopping,
+            Ok(Left::ToShowCertificate) => Ended::ToShowCertificate,
+            Err(error) => Ended::Lost(error, began.elapsed()),
         }
     }
 
@@ -68,38 +81,39 @@ impl Client {
             in_force: self.enforcement.version().cloned(),
         });
         let Welcome { pod } = stream.greet(&hello).await?;
-        info!(url = %self.source.url, pod, "connected to the operator");
-        self.complaint = None;
+        self.link.welcomed(&pod);
         self.connected(true);
         Ok(())
     }
 
-    /// Ends with Ok when the sidecar drains.
     async fn talk<S>(
         &mut self,
         stream: &mut Stream<S>,
         mut token: SecretText,
-    ) -> Result<(), StreamError>
+    ) -> Result<Left, StreamError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.renewal.forget_request();
         let drain = Arc::clone(self.sidecar.drain());
         let (mut heartbeat, mut token_look) = (every(HEARTBEAT), every(TOKEN_LOOK));
         let (mut tick, mut listeners_look) = (every(TICK), every(LISTENERS_LOOK));
-        let mut told = None;
+        let (mut told, began) = (None, Instant::now());
         self.ask_for_certificate(stream).await?;
         loop {
             tokio::select! {
-                () = drain.draining() => return Ok(()),
+                () = drain.draining() => return Ok(Left::Stopping),
                 message = stream.receive() => self.take(stream, message?).await?,
                 _ = heartbeat.tick() => stream.send(&FromSidecar::Heartbeat).await?,
-                _ = token_look.tick() => self.renew_token(stream, &mut token).await?,
+                _ = token_look.tick() => self.link.renew_token(stream, &mut token).await?,
                 _ = listeners_look.tick() => self.tell_listeners(stream, &mut told).await?,
                 _ = tick.tick() => {
                     self.ask_for_certificate(stream).await?;
                     let word = self.enforcement.tick(Instant::now()).await;
                     say(stream, word).await?;
+                    let could_show = self.link.could_show(self.sidecar.identity().as_deref());
+                    if could_show && began.elapsed() >= WITHOUT_CERTIFICATE {
+                        return Ok(Left::ToShowCertificate);
+                    }
                 }
             }
         }
@@ -113,7 +127,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let now = self.clock.unix_seconds();
+        let now = self.link.now_unix();
         self.sidecar.metrics().control_plane_heard_at(now);
         self.sidecar
             .connection(|connection| connection.last_heard = Some(now));
@@ -135,7 +149,7 @@ impl Client {
                 say(stream, word).await
             }
             FromOperator::Renew => {
-                self.renewal.soon(now);
+                self.link.renew_soon();
                 Ok(())
             }
             FromOperator::Authorities(authorities) => {
@@ -179,33 +193,17 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let now = self.clock.unix_seconds();
-        if !self.shows_certificate || self.sidecar.identity().is_none() {
-            self.renewal.at_once();
-        }
-        match self.renewal.request(now, Instant::now()) {
-            Ok(None) => Ok(()),
-            Ok(Some(request)) => stream.send(&request).await,
-            Err(error) => {
-                warn!(%error, "no key can be made");
-                Ok(())
-            }
-        }
+        let identity = self.sidecar.identity();
+        self.link
+            .ask_for_certificate(stream, identity.as_deref())
+            .await
     }
 
     async fn certificate(&mut self, certificate: Certificate) -> Option<FromSidecar> {
-        match self.renewal.issued(certificate) {
-            Ok(identity) => {
-                let not_after = identity.not_after_unix();
-                info!(not_after, "a new certificate is in use");
-                self.shows_certificate = true;
-                self.change_identity(identity).await
-            }
-            Err(error) => {
-                warn!(%error, "a certificate that came is not used");
-                None
-            }
-        }
+        let identity = self.link.issued(certificate)?;
+        let not_after = identity.not_after_unix();
+        info!(not_after, "a new certificate is in use");
+        self.change_identity(identity).await
     }
 
     async fn authorities(&mut self, authorities: Authorities) {
@@ -214,20 +212,8 @@ impl Client {
         let Some(before) = self.sidecar.identity() else {
             return;
         };
-        if before.authorities_pem() == authorities.authorities_pem {
-            return;
-        }
-        match before.with_authorities(authorities.authorities_pem) {
-            Ok(identity) => {
-                info!("the authorities of the cluster changed");
-                let lost = !identity.trusts_all_of(&before);
-                let _word = self.change_identity(identity).await;
-                if lost {
-                    // It may have been the one that signed ours.
-                    self.renewal.at_once();
-                }
-            }
-            Err(error) => warn!(%error, "authorities that came are not used"),
+        if let Some(identity) = self.link.among(&before, authorities) {
+            let _word = self.change_identity(identity).await;
         }
     }
 
@@ -240,23 +226,6 @@ impl Client {
         }
         self.use_identity(identity).await;
         self.enforcement.certified().await
-    }
-
-    async fn renew_token<S>(
-        &self,
-        stream: &mut Stream<S>,
-        sent: &mut SecretText,
-    ) -> Result<(), StreamError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        match dial::newer_token(&self.source.token_file, sent).await {
-            Some(token) => {
-                *sent = token.clone();
-                stream.send(&FromSidecar::Token(Token { token })).await
-            }
-            None => Ok(()),
-        }
     }
 }
 

@@ -98,6 +98,9 @@ impl Enforcement {
             self.keep().await;
             return Some(FromSidecar::Confirmed(Confirmed { version }));
         }
+        if self.waits_for(&version) {
+            return None;
+        }
         let config = KeptConfig {
             hash: version.hash.clone(),
             json: config,
@@ -135,13 +138,23 @@ impl Enforcement {
             self.in_force.take(),
             self.waiting.take().map(|waiting| waiting.kept),
         ];
-        let config = known.into_iter().flatten().find_map(|kept| kept.config);
+        // Whatever else it may say, this is what it means.
+        let mut newest = SnapshotVersion {
+            hash: String::new(),
+            ..version.clone()
+        };
+        let mut config = None;
+        for kept in known.into_iter().flatten() {
+            // In a lagging replica's words, it was withdrawn before.
+            if kept.version.hash.is_empty() && order(&newest) < order(&kept.version) {
+                newest = kept.version;
+            }
+            config = config.or(kept.config);
+        }
+        // The keys of the gateway go with it.
+        let config = config.and_then(|config| config.without_secrets());
         self.now_in_force(Kept {
-            // Whatever else it may say, this is what it means.
-            version: SnapshotVersion {
-                hash: String::new(),
-                ..version.clone()
-            },
+            version: newest,
             service_hosts: Vec::new(),
             config,
         });
@@ -238,7 +251,6 @@ impl Enforcement {
         let Some(in_force) = &mut self.in_force else {
             return false;
         };
-        let order = |version: &SnapshotVersion| (version.epoch, version.revision);
         let lags = order(version) < order(&in_force.version);
         let same = version.hash == in_force.version.hash
             && (lags || in_force.service_hosts == service_hosts);
@@ -253,6 +265,13 @@ impl Enforcement {
         self.sidecar.confirmed();
         self.show();
         true
+    }
+
+    /// Whether this waits for the certificate already, and is only lagging
+    /// behind what waits.
+    fn waits_for(&self, version: &SnapshotVersion) -> bool {
+        matches!(&self.waiting, Some(Waiting { kept, until: Until::Certificate })
+            if kept.version.hash == version.hash && order(version) < order(&kept.version))
     }
 
     fn reject_older(&self, version: &SnapshotVersion) -> Option<FromSidecar> {
@@ -359,9 +378,16 @@ impl Enforcement {
     }
 }
 
+fn order(version: &SnapshotVersion) -> (u64, u64) {
+    (version.epoch, version.revision)
+}
+
 fn again(message: String) -> Until {
     Until::Again {
         at: Instant::now() + AGAIN,
         message,
     }
 }
+
+#[cfg(test)]
+mod tests;

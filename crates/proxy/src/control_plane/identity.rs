@@ -12,20 +12,17 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use sidegate_config::control::{
-    FromOperator, FromSidecar, HEARTBEAT_SECONDS, Hello, Purpose, Token, Welcome,
+    Authorities, FromOperator, FromSidecar, HEARTBEAT_SECONDS, Hello, Purpose, Welcome,
 };
 use sidegate_config::sidecar_config::{SCHEMA_VERSION, SecretText};
 use sidegate_policy::clock::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::backoff::Backoff;
-use super::certificate::Renewal;
-use super::client::{TICK, every};
-use super::conversation::TOKEN_LOOK;
-use super::dial::{self, dial};
+use super::client::every;
 use super::identity_files::IdentityFiles;
+use super::link::{Link, TICK, TOKEN_LOOK};
 use super::lost::Lost;
 use super::stream::{SILENCE, Stream, StreamError};
 use super::url::ControlPlaneUrl;
@@ -59,52 +56,57 @@ pub struct IdentityOptions {
 pub async fn keep_identity(options: IdentityOptions) -> Result<Infallible, StartError> {
     let ready = Arc::new(AtomicBool::new(false));
     let _health = health_ports(options.health, &ready).await?;
+    let IdentityOptions {
+        url,
+        token_file,
+        trust_dir,
+        files,
+        health: _,
+        clock,
+    } = options;
     let mut keeper = Keeper {
-        files: Arc::new(IdentityFiles::new(options.files.clone())),
-        options,
+        files: Arc::new(IdentityFiles::shared(files)),
         ready,
         identity: None,
         unwritten: false,
-        renewal: Renewal::default(),
-        backoff: Backoff::default(),
-        shows_certificate: true,
-        complaint: None,
+        link: Link::new(url, token_file, trust_dir, clock),
     };
-    keeper.restore().await;
+    if let Some(problem) = keeper.restore().await {
+        warn!(problem, "the files of before are left out");
+    }
     Ok(keeper.keep_connected().await)
 }
 
 /// Keeps one pod's identity.
 struct Keeper {
-    options: IdentityOptions,
     files: Arc<IdentityFiles>,
     ready: Arc<AtomicBool>,
     identity: Option<IssuedIdentity>,
     /// The files are not what `identity` says: the directory could not be
     /// written.
     unwritten: bool,
-    renewal: Renewal,
-    backoff: Backoff,
-    /// As for a sidecar: not after the operator refused it.
-    shows_certificate: bool,
-    complaint: Option<String>,
+    link: Link,
 }
 
 // === impl Keeper ===
 
 impl Keeper {
-    /// The container may have been restarted.
-    async fn restore(&mut self) {
+    /// The container may have been restarted. Says what is wrong with the files
+    /// that are there.
+    async fn restore(&mut self) -> Option<String> {
         let files = Arc::clone(&self.files);
-        let read = tokio::task::spawn_blocking(move || files.read()).await;
-        if let Ok(Some(identity)) = read {
-            info!(
-                not_after = identity.not_after_unix(),
-                "the files of before are good"
-            );
-            self.renewal.in_use(&identity);
-            self.identity = Some(identity);
-            self.ready.store(true, Ordering::Relaxed);
+        match tokio::task::spawn_blocking(move || files.read()).await {
+            Ok(Ok(Some(identity))) => {
+                let not_after = identity.not_after_unix();
+                info!(not_after, "the files of before are good");
+                self.link.in_use(&identity);
+                self.identity = Some(identity);
+                self.ready.store(true, Ordering::Relaxed);
+                None
+            }
+            Ok(Ok(None)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(failed) => Some(failed.to_string()),
         }
     }
 
@@ -115,17 +117,18 @@ impl Keeper {
                 Ok(never) => match never {},
                 Err(lost) => lost,
             };
-            let wait = self.backoff.next(began.elapsed(), lost.retry_after());
-            self.note(&lost);
+            let stood = began.elapsed();
+            let wait = self.link.lost(&lost, stood, "the files stay as they are");
             sleep(wait).await;
         }
     }
 
     async fn connect(&mut self) -> Result<Infallible, Lost> {
-        let token = dial::token(&self.options.token_file).await?;
-        let shown = self.identity.as_ref().filter(|_| self.shows_certificate);
-        let connection = dial(&self.options.url, &self.options.trust_dir, shown).await?;
-        let mut stream = Stream::new(connection);
+        if self.identity.is_none() {
+            // A clock may have been set. What is wrong was said at the start.
+            let _problem = self.restore().await;
+        }
+        let (mut stream, token) = self.link.connect(self.identity.as_ref()).await?;
         let ended = Box::pin(self.converse(&mut stream, token)).await;
         stream.close().await;
         Ok(ended?)
@@ -149,9 +152,7 @@ impl Keeper {
         let Welcome { pod } = timeout(SILENCE, stream.greet(&hello))
             .await
             .unwrap_or(Err(StreamError::Silent))?;
-        info!(url = %self.options.url, pod, "connected to the operator");
-        self.complaint = None;
-        self.renewal.forget_request();
+        self.link.welcomed(&pod);
         let mut heartbeat = every(Duration::from_secs(HEARTBEAT_SECONDS));
         let (mut token_look, mut tick) = (every(TOKEN_LOOK), every(TICK));
         self.tick(stream).await?;
@@ -159,12 +160,7 @@ impl Keeper {
             tokio::select! {
                 message = stream.receive() => self.take(message?).await?,
                 _ = heartbeat.tick() => stream.send(&FromSidecar::Heartbeat).await?,
-                _ = token_look.tick() => {
-                    if let Some(newer) = dial::newer_token(&self.options.token_file, &token).await {
-                        token = newer.clone();
-                        stream.send(&FromSidecar::Token(Token { token: newer })).await?;
-                    }
-                }
+                _ = token_look.tick() => self.link.renew_token(stream, &mut token).await?,
                 _ = tick.tick() => self.tick(stream).await?,
             }
         }
@@ -172,17 +168,13 @@ impl Keeper {
 
     async fn take(&mut self, message: FromOperator) -> Result<(), StreamError> {
         match message {
-            FromOperator::Certificate(certificate) => match self.renewal.issued(certificate) {
-                Ok(identity) => {
-                    self.shows_certificate = true;
+            FromOperator::Certificate(certificate) => {
+                if let Some(identity) = self.link.issued(certificate) {
                     self.use_identity(identity).await;
                 }
-                Err(error) => warn!(%error, "a certificate that came is not used"),
-            },
-            FromOperator::Authorities(authorities) => {
-                self.authorities(authorities.authorities_pem).await;
             }
-            FromOperator::Renew => self.renewal.soon(self.options.clock.unix_seconds()),
+            FromOperator::Authorities(authorities) => self.authorities(authorities).await,
+            FromOperator::Renew => self.link.renew_soon(),
             FromOperator::Refused(refusal) => return Err(StreamError::Refused(refusal)),
             // There is nothing here that could enforce anything.
             FromOperator::Snapshot(_)
@@ -195,28 +187,16 @@ impl Keeper {
         Ok(())
     }
 
-    async fn authorities(&mut self, authorities_pem: String) {
+    async fn authorities(&mut self, authorities: Authorities) {
         // The certificate will bring the authorities.
         let Some(before) = &self.identity else { return };
-        if before.authorities_pem() == authorities_pem {
-            return;
-        }
-        match before.with_authorities(authorities_pem) {
-            Ok(identity) => {
-                info!("the authorities of the cluster changed");
-                let lost = !identity.trusts_all_of(before);
-                self.use_identity(identity).await;
-                if lost {
-                    // It may have been the one that signed ours.
-                    self.renewal.at_once();
-                }
-            }
-            Err(error) => warn!(%error, "authorities that came are not used"),
+        if let Some(identity) = self.link.among(before, authorities) {
+            self.use_identity(identity).await;
         }
     }
 
     async fn use_identity(&mut self, identity: IssuedIdentity) {
-        self.renewal.in_use(&identity);
+        self.link.in_use(&identity);
         self.identity = Some(identity);
         self.unwritten = true;
         self.write().await;
@@ -247,35 +227,9 @@ impl Keeper {
         if self.unwritten {
             self.write().await;
         }
-        if !self.shows_certificate || self.identity.is_none() {
-            self.renewal.at_once();
-        }
-        let now = self.options.clock.unix_seconds();
-        match self.renewal.request(now, Instant::now()) {
-            Ok(None) => Ok(()),
-            Ok(Some(request)) => stream.send(&request).await,
-            Err(error) => {
-                warn!(%error, "no key can be made");
-                Ok(())
-            }
-        }
-    }
-
-    /// Says why there is no stream, once for each reason.
-    fn note(&mut self, lost: &Lost) {
-        if lost.is_about_certificate() {
-            self.shows_certificate = !self.shows_certificate;
-        }
-        let complaint = lost.to_string();
-        if self.complaint.as_ref() == Some(&complaint) {
-            debug!(error = complaint, "still not connected to the operator");
-        } else {
-            warn!(
-                url = %self.options.url, error = complaint,
-                "not connected to the operator; the files stay as they are"
-            );
-            self.complaint = Some(complaint);
-        }
+        self.link
+            .ask_for_certificate(stream, self.identity.as_ref())
+            .await
     }
 }
 

@@ -1,8 +1,10 @@
-//! `tls.crt`, `tls.key` and `ca.crt` for the other containers of a pod.
+//! Certificate, key and authorities in files: the sidecar's own, and those for
+//! the other containers of a pod.
 //!
 //! The three belong together, so they change together: each generation is a
 //! directory of its own, and one link says which of them counts. The names that
 //! programs know are links through that one, as in volumes of the kubelet.
+//! Whenever this process is killed, what counts is whole.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -11,56 +13,95 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
-use sidegate_tls::PrivateKeyPem;
-use tracing::{info, warn};
+use sidegate_tls::{InvalidTls, PrivateKeyPem};
+use thiserror::Error;
+use tracing::warn;
 
 use crate::identity::IssuedIdentity;
 
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
-const AUTHORITIES: &str = "ca.crt";
 /// The link to the generation that counts. Programs that watch the kubelet's
 /// volumes look at the same name.
 const CURRENT: &str = "..data";
 const NEXT: &str = "..data_next";
 const GENERATION: &str = "..generation-";
+const MAX_PEM_BYTES: u64 = 1024 * 1024;
+
+/// The directory.
+#[derive(Debug)]
+pub(super) struct IdentityFiles {
+    dir: PathBuf,
+    form: &'static Form,
+}
+
+/// What the files are called, and who may read them.
+#[derive(Debug)]
+struct Form {
+    certificate: &'static str,
+    key: &'static str,
+    authorities: &'static str,
+    file_mode: u32,
+    dir_mode: u32,
+}
+
+const PRIVATE: Form = Form {
+    certificate: "certificate.pem",
+    key: "key.pem",
+    authorities: "authorities.pem",
+    file_mode: 0o600,
+    dir_mode: 0o700,
+};
 
 /// Everybody in the pod may read them: the other containers run as users that
 /// nobody knows here, and a pod need not have a group in common. The volume is
 /// in memory and is this pod's alone.
-const FILE_MODE: u32 = 0o644;
-const DIR_MODE: u32 = 0o755;
-const MAX_PEM_BYTES: u64 = 1024 * 1024;
+const SHARED: Form = Form {
+    certificate: "tls.crt",
+    key: "tls.key",
+    authorities: "ca.crt",
+    file_mode: 0o644,
+    dir_mode: 0o755,
+};
 
-/// The directory that the containers of a pod share.
-#[derive(Debug)]
-pub(super) struct IdentityFiles {
-    dir: PathBuf,
+/// Why the files of before are not used. They stay: the clock may be wrong.
+#[derive(Debug, Error)]
+pub(super) enum UnusableFiles {
+    #[error("cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Tls(#[from] InvalidTls),
 }
 
 // === impl IdentityFiles ===
 
 impl IdentityFiles {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    /// Files that nobody else may read.
+    pub(super) fn private(dir: PathBuf) -> Self {
+        let form = &PRIVATE;
+        Self { dir, form }
     }
 
-    /// What was written before the container was restarted, if it can still be
-    /// used.
-    pub(super) fn read(&self) -> Option<IssuedIdentity> {
+    /// Files for the other containers of the pod.
+    pub(super) fn shared(dir: PathBuf) -> Self {
+        let form = &SHARED;
+        Self { dir, form }
+    }
+
+    /// What was written before the container was restarted; none if nothing
+    /// was.
+    ///
+    /// # Errors
+    /// [`UnusableFiles`] when it cannot be used, at least now.
+    pub(super) fn read(&self) -> Result<Option<IssuedIdentity>, UnusableFiles> {
         let current = self.dir.join(CURRENT);
-        let texts = [CERTIFICATE, KEY, AUTHORITIES].map(|name| read(&current.join(name)));
-        let [Ok(certificate), Ok(key), Ok(authorities)] = texts else {
-            return None;
+        match fs::symlink_metadata(&current) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            there => there?,
         };
-        let key = PrivateKeyPem::from(key.into_bytes());
-        match IssuedIdentity::new(certificate, key, authorities) {
-            Ok(identity) => Some(identity),
-            Err(error) => {
-                info!(%error, "the files of before cannot be used any more");
-                None
-            }
-        }
+        let certificate = read(&current.join(self.form.certificate))?;
+        let key = PrivateKeyPem::from(read(&current.join(self.form.key))?.into_bytes());
+        let authorities = read(&current.join(self.form.authorities))?;
+        let identity = IssuedIdentity::new(certificate, key, authorities)?;
+        Ok(Some(identity))
     }
 
     /// Puts a generation in the place of the one before. That one stays until
@@ -72,23 +113,28 @@ impl IdentityFiles {
         let before = fs::read_link(self.dir.join(CURRENT)).ok();
         let name = generation()?;
         let dir = self.dir.join(&name);
-        DirBuilder::new().mode(DIR_MODE).create(&dir)?;
+        let Form {
+            certificate,
+            key,
+            authorities,
+            file_mode,
+            dir_mode,
+        } = *self.form;
+        DirBuilder::new().mode(dir_mode).create(&dir)?;
         // Whatever the umask took away.
-        fs::set_permissions(&dir, Permissions::from_mode(DIR_MODE))?;
-        write(
-            &dir.join(CERTIFICATE),
-            identity.certificate_pem().as_bytes(),
-        )?;
-        write(&dir.join(KEY), identity.key_pem().expose())?;
-        write(
-            &dir.join(AUTHORITIES),
-            identity.authorities_pem().as_bytes(),
-        )?;
+        fs::set_permissions(&dir, Permissions::from_mode(dir_mode))?;
+        for (file, bytes) in [
+            (certificate, identity.certificate_pem().as_bytes()),
+            (key, identity.key_pem().expose()),
+            (authorities, identity.authorities_pem().as_bytes()),
+        ] {
+            write(&dir.join(file), bytes, file_mode)?;
+        }
         let next = self.dir.join(NEXT);
         remove(&next)?;
         symlink(&name, &next)?;
         fs::rename(&next, self.dir.join(CURRENT))?;
-        for file in [CERTIFICATE, KEY, AUTHORITIES] {
+        for file in [certificate, key, authorities] {
             self.link(file)?;
         }
         let before = before.as_deref().unwrap_or_else(|| Path::new(""));
@@ -130,13 +176,13 @@ fn generation() -> io::Result<String> {
     Ok(name)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(FILE_MODE)
+        .mode(mode)
         .open(path)?;
-    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(bytes)
 }
 
@@ -185,7 +231,7 @@ mod tests {
 
     fn files() -> (TempDir, IdentityFiles) {
         let dir = tempfile::tempdir().expect("a directory");
-        let files = IdentityFiles::new(dir.path().to_owned());
+        let files = IdentityFiles::shared(dir.path().to_owned());
         (dir, files)
     }
 
@@ -199,7 +245,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_by_everybody_and_by_its_names() {
         let (dir, files) = files();
-        assert!(files.read().is_none());
+        assert!(matches!(files.read(), Ok(None)));
         let identity = issued("first");
         files.write(&identity).expect("written");
         let text = |name: &str| fs::read_to_string(dir.path().join(name)).expect("a file");
@@ -212,7 +258,7 @@ mod tests {
         };
         assert_eq!(mode("tls.key"), 0o644);
         assert_eq!(mode("..data"), 0o755);
-        let read = files.read().expect("an identity");
+        let read = files.read().expect("usable").expect("an identity");
         assert_eq!(read.certificate_pem(), identity.certificate_pem());
     }
 
@@ -221,18 +267,21 @@ mod tests {
         let (dir, files) = files();
         files.write(&issued("first")).expect("written");
         let reader = fs::canonicalize(dir.path().join(CURRENT)).expect("a directory");
-        let first = fs::read(reader.join(CERTIFICATE)).expect("a file");
+        let first = fs::read(reader.join(SHARED.certificate)).expect("a file");
         files.write(&issued("second")).expect("written");
         assert_eq!(generations(dir.path()), 2);
-        assert_eq!(fs::read(reader.join(CERTIFICATE)).expect("a file"), first);
+        assert_eq!(
+            fs::read(reader.join(SHARED.certificate)).expect("a file"),
+            first
+        );
         assert_ne!(
-            fs::read(dir.path().join(CERTIFICATE)).expect("a file"),
+            fs::read(dir.path().join(SHARED.certificate)).expect("a file"),
             first
         );
         files.write(&issued("third")).expect("written");
         assert_eq!(generations(dir.path()), 2);
         assert!(!reader.exists());
-        assert!(files.read().is_some());
+        assert!(matches!(files.read(), Ok(Some(_))));
     }
 
     #[test]
@@ -243,11 +292,11 @@ mod tests {
         // One that was never finished, and a link that was never moved.
         fs::create_dir(dir.path().join("..generation-half")).expect("a directory");
         symlink("..generation-half", dir.path().join(NEXT)).expect("a link");
-        let read = files.read().expect("an identity");
+        let read = files.read().expect("usable").expect("an identity");
         assert_eq!(read.certificate_pem(), identity.certificate_pem());
         files.write(&issued("second")).expect("written");
         assert_eq!(generations(dir.path()), 2);
-        assert!(files.read().is_some());
+        assert!(matches!(files.read(), Ok(Some(_))));
     }
 
     #[test]
@@ -255,6 +304,8 @@ mod tests {
         let (dir, files) = files();
         files.write(&issued("first")).expect("written");
         fs::write(dir.path().join("..data/tls.key"), "nonsense").expect("a file");
-        assert!(files.read().is_none());
+        assert!(matches!(files.read(), Err(UnusableFiles::Tls(_))));
+        fs::remove_file(dir.path().join("..data/tls.key")).expect("removed");
+        assert!(matches!(files.read(), Err(UnusableFiles::Io(_))));
     }
 }

@@ -1,14 +1,19 @@
 //! What outlives a restart of the container: key, certificate, authorities and
 //! the last good snapshot, in a memory-backed volume that only the sidecar has.
 //!
-//! A file is written beside its place and renamed, so it is whole or not there.
-//! One that is damaged all the same is left out with a warning: the operator
-//! will send what is missing.
+//! A file is written beside its place and renamed, so it is whole or not there;
+//! a key changes together with its certificate ([`IdentityFiles`]). What is
+//! damaged all the same is left out with a warning: the operator will send what
+//! is missing. Nothing is thrown away for its date: a sidecar without its
+//! certificate is a stranger to an operator that knows it, and the clock may be
+//! what is wrong.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,17 +21,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sidegate_config::control::{MAX_TO_SIDECAR, SnapshotVersion};
-use sidegate_tls::{InvalidTls, PrivateKeyPem};
-use tracing::{info, warn};
+use sidegate_config::sidecar_config::SidecarConfig;
+use tracing::warn;
 
+use super::identity_files::{IdentityFiles, UnusableFiles};
 use crate::identity::IssuedIdentity;
 
-const KEY: &str = "key.pem";
-const CERTIFICATE: &str = "certificate.pem";
-const AUTHORITIES: &str = "authorities.pem";
 const SNAPSHOT: &str = "snapshot.json";
-
-const MAX_PEM_BYTES: usize = 1024 * 1024;
 /// A snapshot that fits into a frame, and what stands around it.
 const MAX_SNAPSHOT_BYTES: usize = MAX_TO_SIDECAR + 64 * 1024;
 
@@ -34,6 +35,7 @@ const MAX_SNAPSHOT_BYTES: usize = MAX_TO_SIDECAR + 64 * 1024;
 #[derive(Debug)]
 pub(super) struct StateDir {
     dir: PathBuf,
+    identity: IdentityFiles,
 }
 
 /// A snapshot as it is kept.
@@ -48,7 +50,7 @@ pub(super) struct Kept {
 }
 
 /// A configuration as it came.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct KeptConfig {
     pub(super) hash: String,
@@ -61,7 +63,7 @@ struct Sealed {
     content: Box<RawValue>,
 }
 
-/// Why a file is left out.
+/// Why the snapshot is left out.
 #[derive(Debug, thiserror::Error)]
 enum Useless {
     #[error("cannot be read: {0}")]
@@ -70,8 +72,6 @@ enum Useless {
     TooLarge,
     #[error("is damaged")]
     Damaged,
-    #[error("does not belong to the others: {0}")]
-    Tls(#[from] InvalidTls),
 }
 
 // === impl StateDir ===
@@ -83,23 +83,18 @@ impl StateDir {
         if let Err(error) = closed(&dir) {
             warn!(dir = %dir.display(), %error, "the state directory should be this sidecar's alone");
         }
-        Self { dir }
+        Self {
+            identity: IdentityFiles::private(dir.clone()),
+            dir,
+        }
     }
 
-    /// The certificate of before, if it can still be used.
-    pub(super) fn identity(&self) -> Option<IssuedIdentity> {
-        match self.read_identity() {
-            Ok(identity) => identity,
-            Err(Useless::Tls(InvalidTls::Expired { days })) => {
-                info!(days, "the certificate of before has expired");
-                self.forget_identity();
-                None
-            }
-            Err(error) => {
-                warn!(dir = %self.dir.display(), %error, "the certificate of before is left out");
-                None
-            }
-        }
+    /// The certificate of before.
+    ///
+    /// # Errors
+    /// [`UnusableFiles`] when it cannot be used, at least now.
+    pub(super) fn identity(&self) -> Result<Option<IssuedIdentity>, UnusableFiles> {
+        self.identity.read()
     }
 
     /// What was enforced before.
@@ -116,11 +111,9 @@ impl StateDir {
     /// Keeps a certificate.
     ///
     /// # Errors
-    /// What the system said.
+    /// What the system said; then the one before is kept.
     pub(super) fn keep_identity(&self, identity: &IssuedIdentity) -> io::Result<()> {
-        self.write(KEY, identity.key_pem().expose())?;
-        self.write(CERTIFICATE, identity.certificate_pem().as_bytes())?;
-        self.write(AUTHORITIES, identity.authorities_pem().as_bytes())
+        self.identity.write(identity)
     }
 
     /// Keeps a snapshot.
@@ -136,21 +129,6 @@ impl StateDir {
         self.write(SNAPSHOT, &serde_json::to_vec(&sealed)?)
     }
 
-    fn read_identity(&self) -> Result<Option<IssuedIdentity>, Useless> {
-        let key = self.read(KEY, MAX_PEM_BYTES)?;
-        let certificate = self.read(CERTIFICATE, MAX_PEM_BYTES)?;
-        let authorities = self.read(AUTHORITIES, MAX_PEM_BYTES)?;
-        let (key, certificate, authorities) = match (key, certificate, authorities) {
-            (Some(key), Some(certificate), Some(authorities)) => (key, certificate, authorities),
-            (None, None, None) => return Ok(None),
-            _ => return Err(Useless::Damaged),
-        };
-        let text = |bytes| String::from_utf8(bytes).map_err(|_| Useless::Damaged);
-        let (certificate, authorities) = (text(certificate)?, text(authorities)?);
-        let key = PrivateKeyPem::from(key);
-        Ok(Some(IssuedIdentity::new(certificate, key, authorities)?))
-    }
-
     fn read_snapshot(&self) -> Result<Option<Kept>, Useless> {
         let Some(bytes) = self.read(SNAPSHOT, MAX_SNAPSHOT_BYTES)? else {
             return Ok(None);
@@ -162,15 +140,6 @@ impl StateDir {
         }
         let kept = serde_json::from_str(sealed.content.get());
         kept.map(Some).map_err(|_| Useless::Damaged)
-    }
-
-    /// A key whose certificate has ended is of no use to anybody but a thief.
-    fn forget_identity(&self) {
-        for name in [KEY, CERTIFICATE, AUTHORITIES] {
-            if let Err(error) = fs::remove_file(self.dir.join(name)) {
-                warn!(file = name, %error, "cannot be removed");
-            }
-        }
     }
 
     fn read(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, Useless> {
@@ -206,14 +175,44 @@ impl StateDir {
     }
 }
 
+// === impl KeptConfig ===
+
+impl KeptConfig {
+    /// The same for its ports only. None when it cannot be read: then a restart
+    /// listens nowhere until the operator says more.
+    pub(super) fn without_secrets(&self) -> Option<Self> {
+        let config = SidecarConfig::read(self.json.get(), &self.hash).ok()?;
+        let json = serde_json::value::to_raw_value(&config.without_secrets()).ok()?;
+        Some(Self {
+            hash: self.hash.clone(),
+            json: json.into(),
+        })
+    }
+}
+
+/// Without the configuration: it holds keys of TLS, and whatever else was
+/// resolved from Secrets.
+impl fmt::Debug for KeptConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptConfig")
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Makes the directory, and takes the rights of others away.
+///
+/// The directory of a volume belongs to the kubelet and is everybody's (mode
+/// 0777). That is as good: nobody else mounts this volume, and each file is its
+/// owner's alone.
 fn closed(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let mode = fs::metadata(dir)?.permissions().mode();
-    if mode & 0o007 != 0 {
-        fs::set_permissions(dir, Permissions::from_mode(mode & 0o770))?;
+    let metadata = fs::metadata(dir)?;
+    let mode = metadata.permissions().mode();
+    if mode & 0o007 == 0 || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Ok(());
     }
-    Ok(())
+    fs::set_permissions(dir, Permissions::from_mode(mode & 0o770))
 }
 
 fn hash(text: &str) -> String {

@@ -2,8 +2,12 @@
 //!
 //! Whoever reaches the health port can ask. A server still sees what the
 //! kubelet would have sent it, and no more: one probe per period, each hook
-//! once, `preStop` only while the sidecar drains. Whoever asks meanwhile gets
-//! the last result, or waits for the one that is on its way.
+//! until it succeeds, `preStop` only while the sidecar drains. Whoever asks
+//! meanwhile gets the last result, or waits for the one that is on its way.
+//!
+//! A hook that failed because somebody asked too early does not fail for the
+//! kubelet: whoever asks after an attempt had begun is not told its failure,
+//! but that of the next attempt.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +17,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use sidegate_config::probes::{Check, RewrittenProbe, RewrittenProbes};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::probe::{Failure, Outcome, probe};
 use crate::drain::Drain;
@@ -30,7 +34,7 @@ const EARLY: Duration = Duration::from_millis(100);
 /// A `preStop` of a server may be asked for shortly before the sidecar's own
 /// has begun the drain: the kubelet starts both at once.
 const DRAIN_WAIT: Duration = Duration::from_secs(5);
-/// A hook that met no server was not run; it may be asked for again after this.
+/// A hook that failed may be asked for again after this.
 const HOOK_RETRY: Duration = Duration::from_secs(1);
 
 /// What can be asked for, by path.
@@ -52,7 +56,7 @@ struct Latest {
 
 /// What to do for one who asks.
 enum Step {
-    Take(watch::Receiver<Option<Outcome>>),
+    Take(Latest),
     WaitUntil(Instant),
 }
 
@@ -98,15 +102,17 @@ impl AppHealth {
 
 impl Checked {
     async fn ask(&self) -> Outcome {
+        let asked_at = Instant::now();
         loop {
             match self.step(Instant::now()) {
-                Step::WaitUntil(time) => {
-                    sleep(time.saturating_duration_since(Instant::now())).await;
-                }
-                Step::Take(mut outcome) => {
-                    let known = outcome.wait_for(Option::is_some).await;
-                    let known = known.ok().and_then(|outcome| *outcome);
-                    return known.unwrap_or(Err(Failure::NoAnswer));
+                Step::WaitUntil(time) => sleep_until(time).await,
+                Step::Take(latest) => {
+                    let outcome = latest.known().await;
+                    let is_of_another = self.is_hook() && latest.begun < asked_at;
+                    if outcome.is_ok() || !is_of_another {
+                        return outcome;
+                    }
+                    sleep_until(latest.begun + HOOK_RETRY).await;
                 }
             }
         }
@@ -118,21 +124,22 @@ impl Checked {
             match self.next(latest) {
                 Some(next) if next <= now => {}
                 Some(next) if next <= now + EARLY => return Step::WaitUntil(next),
-                Some(_) | None => return Step::Take(latest.outcome.clone()),
+                Some(_) | None => return Step::Take(latest.clone()),
             }
         }
         let (outcome_tx, outcome_rx) = watch::channel(None);
-        *latest = Some(Latest {
+        let begun = Latest {
             begun: now,
-            outcome: outcome_rx.clone(),
-        });
+            outcome: outcome_rx,
+        };
+        *latest = Some(begun.clone());
         let (asked, longest) = (Arc::clone(&self.probe), self.timeout());
         // A task: one who hangs up does not have the server asked again.
         tokio::spawn(async move {
             let outcome = timeout(longest, probe(&asked.target)).await;
             outcome_tx.send_replace(Some(outcome.unwrap_or(Err(Failure::Timeout))));
         });
-        Step::Take(outcome_rx)
+        Step::Take(begun)
     }
 
     /// When the server may be asked again; none: not before the one that is on
@@ -140,13 +147,16 @@ impl Checked {
     fn next(&self, latest: &Latest) -> Option<Instant> {
         let outcome = *latest.outcome.borrow();
         let runs = outcome.is_none() && latest.outcome.has_changed().is_ok();
-        let is_hook = matches!(self.check, Check::Poststart | Check::Prestop);
         match outcome {
             _ if runs => None,
-            Some(Err(Failure::Refused)) if is_hook => Some(latest.begun + HOOK_RETRY),
-            _ if is_hook => None,
+            Some(Ok(())) if self.is_hook() => None,
+            _ if self.is_hook() => Some(latest.begun + HOOK_RETRY),
             _ => Some(latest.begun + self.period()),
         }
+    }
+
+    fn is_hook(&self) -> bool {
+        matches!(self.check, Check::Poststart | Check::Prestop)
     }
 
     fn period(&self) -> Duration {
@@ -160,6 +170,18 @@ impl Checked {
         };
         let longest = seconds(self.probe.timeout_seconds).unwrap_or(default);
         longest.min(LONGEST)
+    }
+}
+
+// === impl Latest ===
+
+impl Latest {
+    /// What came of it, when that is known.
+    async fn known(&self) -> Outcome {
+        let mut outcome = self.outcome.clone();
+        let known = outcome.wait_for(Option::is_some).await;
+        let known = known.ok().and_then(|outcome| *outcome);
+        known.unwrap_or(Err(Failure::NoAnswer))
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use sidegate_policy::clock::SystemClock;
@@ -7,6 +8,7 @@ use sidegate_telemetry::metrics::Metrics;
 use super::*;
 use crate::drain::Drain;
 use crate::hold::{self, HoldOptions};
+use crate::run::status::Status;
 
 fn wanted(name: &str, address: SocketAddr) -> Wanted {
     Wanted {
@@ -156,6 +158,24 @@ async fn held_ports_that_are_not_asked_for_turn_connections_away() {
     held.listeners.close();
     assert_eq!(held.listeners.bound(), []);
     assert!(is_turned_away(a).await && is_turned_away(b).await);
+}
+
+#[tokio::test]
+async fn held_ports_are_not_foreign_whether_or_not_they_are_asked_for() {
+    let mut held = Held::start();
+    let [a, b] = held.addresses;
+    let status = Status::default();
+    let ours = || status.facts().addresses().collect::<BTreeSet<_>>();
+    assert_eq!(held.apply(vec![wanted("a", a)]).await, [a]);
+    status.loaded(0, &held.listeners);
+    assert_eq!(ours(), BTreeSet::from([a, b]));
+    assert_eq!(held.apply(vec![wanted("b", b)]).await, [b]);
+    status.loaded(0, &held.listeners);
+    assert_eq!(ours(), BTreeSet::from([a, b]));
+    held.listeners.close();
+    status.closed(&held.listeners);
+    assert_eq!(ours(), BTreeSet::from([a, b]));
+    assert_eq!(status.facts().listeners, []);
 }
 
 #[tokio::test]

@@ -16,10 +16,9 @@ impl Sidecar {
     pub(crate) fn foreign_listeners(&self) -> Option<io::Result<Vec<ForeignListener>>> {
         let runtime = self.shared.runtime.load();
         let config = &runtime.as_ref()?.config;
-        let listeners = self.listeners();
-        let traffic = listeners.iter().map(|listener| listener.address);
+        let facts = self.status.facts();
         let own = Own {
-            addresses: traffic.chain(self.health_addresses()).collect(),
+            addresses: facts.addresses().chain(self.health_addresses()).collect(),
             user_id: rustix::process::geteuid().as_raw(),
             server_ports: config.servers.iter().map(|server| server.port).collect(),
         };

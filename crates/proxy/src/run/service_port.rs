@@ -1,8 +1,8 @@
 //! The small HTTP server under the two service ports (admin and health).
 //!
 //! They answer from memory, so everything about them is small: HTTP/1.1 only,
-//! few connections, short waits. One that is used up by a stuck peer must not
-//! stay so, because the kubelet's probes come here.
+//! few connections, short waits. When they are used up the oldest idle one gives
+//! way, because the kubelet's probes come here.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,14 +19,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sidegate_telemetry::places::{Place, Places};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 const MAX_CONNECTIONS: usize = 256;
+/// From one address.
+const MAX_CONNECTIONS_EACH: usize = 64;
 /// For a head, and between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// For everything that happens on one connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -73,13 +76,20 @@ impl Drop for ServicePort {
 }
 
 async fn accept(listener: &TcpListener, answering: &Answering) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS_EACH);
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    tokio::spawn(serve(stream, Arc::clone(answering), place));
-                }
+            Ok((stream, address)) => {
+                let (stands, lost) = oneshot::channel();
+                let place = places.take(address.ip(), stands);
+                let answering = Arc::clone(answering);
+                tokio::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        _gives_way = lost => {}
+                        () = serve(stream, answering, &place) => {}
+                    }
+                });
             }
             Err(error) => {
                 warn!(%error, "a service port cannot accept connections");
@@ -89,10 +99,15 @@ async fn accept(listener: &TcpListener, answering: &Answering) {
     }
 }
 
-async fn serve(stream: TcpStream, answering: Answering, place: OwnedSemaphorePermit) {
+async fn serve(stream: TcpStream, answering: Answering, place: &Arc<Place<oneshot::Sender<()>>>) {
     let service = service_fn(move |request| {
+        let is_answering = place.answering();
         let answer = answering(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            drop(is_answering);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -103,7 +118,6 @@ async fn serve(stream: TcpStream, answering: Answering, place: OwnedSemaphorePer
     if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
         debug!(%error, "a connection of a service port ended");
     }
-    drop(place);
 }
 
 /// An answer in plain text, or of another type.
@@ -134,4 +148,57 @@ pub(crate) fn method_not_allowed(allowed: &'static str) -> Answer {
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(allowed));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+    async fn connect(from: [u8; 4], to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::from(from), 0).into())?;
+        socket.connect(to).await
+    }
+
+    /// A probe as the kubelet sends it.
+    async fn probe(from: [u8; 4], to: SocketAddr) -> String {
+        let probe = async {
+            let mut stream = connect(from, to).await?;
+            let head = b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            stream.write_all(head).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, io::Error>(answer)
+        };
+        let answer = tokio::time::timeout(PROBE_TIMEOUT, probe).await;
+        answer.expect("in time").expect("an answer")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_probe_is_answered_while_idle_connections_fill_the_port() {
+        let answering: Answering =
+            Arc::new(|_| Box::pin(std::future::ready(text(StatusCode::OK, "ok\n"))));
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        let port = ServicePort::start(address, answering).await.expect("bound");
+        let mut idle = Vec::new();
+        for last in 1..=5 {
+            for _ in 0..MAX_CONNECTIONS_EACH {
+                let stream = connect([127, 0, 0, last], port.address()).await;
+                idle.push(stream.expect("connected"));
+            }
+        }
+        for from in [[127, 0, 0, 9], [127, 0, 0, 1]] {
+            let answer = probe(from, port.address()).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        let closed = idle[0].read(&mut [0]).await;
+        assert!(matches!(closed, Ok(0) | Err(_)), "the oldest gave way");
+    }
 }

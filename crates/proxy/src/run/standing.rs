@@ -111,6 +111,6 @@ impl Sidecar {
         metrics.set_tools(&[]);
         metrics.set_issuers(&[]);
         warn!("the gateway is gone: every request is refused");
-        self.status.loaded(now, listeners.bound());
+        self.status.loaded(now, listeners);
     }
 }

@@ -1,11 +1,12 @@
 //! What the running sidecar says about itself on the admin port.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use crate::listener::BoundListener;
+use crate::listener::{BoundListener, Listeners};
 
 /// Facts that change with every configuration.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct Facts {
     /// Why the latest configuration was refused; none when it is in force.
     pub(crate) last_error: Option<String>,
     pub(crate) listeners: Vec<BoundListener>,
+    /// Where connections are reset: held ports that nothing is served on.
+    pub(crate) turned_away: Vec<SocketAddr>,
 }
 
 /// Where configurations come from.
@@ -55,11 +58,12 @@ impl Status {
         lock(&self.facts).clone()
     }
 
-    pub(crate) fn loaded(&self, at: i64, listeners: Vec<BoundListener>) {
+    pub(crate) fn loaded(&self, at: i64, listeners: &Listeners) {
         *lock(&self.facts) = Facts {
             loaded_at: Some(at),
             last_error: None,
-            listeners,
+            listeners: listeners.bound(),
+            turned_away: listeners.turned_away(),
         };
     }
 
@@ -71,8 +75,10 @@ impl Status {
         lock(&self.facts).last_error = None;
     }
 
-    pub(crate) fn closed(&self) {
-        lock(&self.facts).listeners.clear();
+    pub(crate) fn closed(&self, listeners: &Listeners) {
+        let mut facts = lock(&self.facts);
+        facts.listeners.clear();
+        facts.turned_away = listeners.turned_away();
     }
 
     /// None: whoever runs the sidecar gives it configurations.
@@ -89,6 +95,16 @@ impl Status {
         if let Some(Source::ControlPlane(connection)) = &mut *lock(&self.source) {
             change(connection);
         }
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// Every address that is the sidecar's, whether anything is served there.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let serving = self.listeners.iter().map(|listener| listener.address);
+        serving.chain(self.turned_away.iter().copied())
     }
 }
 

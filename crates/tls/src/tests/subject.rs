@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::pki::subject;
-use crate::{InvalidSubject, Subject, Usages};
+use crate::{InvalidSubject, MAX_DNS_NAMES, Subject, Usages, is_dns_name};
 
 fn with_names(names: &[&str]) -> Result<(), InvalidSubject> {
     let wanted = Subject {
@@ -30,6 +30,7 @@ fn dns_names_are_those_of_rfc_1123_in_lower_case() {
         &longest,
     ] {
         assert_eq!(with_names(&[name]), Ok(()), "{name}");
+        assert_eq!(is_dns_name(name), !name.starts_with('*'), "{name}");
     }
     let too_long_label = "a".repeat(64);
     let too_long = format!("{longest}a");
@@ -65,14 +66,17 @@ fn dns_names_are_those_of_rfc_1123_in_lower_case() {
     ] {
         let invalid = InvalidSubject::DnsName(name.to_owned());
         assert_eq!(with_names(&["a.example", name]), Err(invalid), "{name}");
+        assert!(!is_dns_name(name), "{name}");
     }
 }
 
 #[test]
 fn dns_names_are_counted() {
-    let names: Vec<_> = (0..101).map(|n| format!("n{n}.example")).collect();
+    let names: Vec<_> = (0..=MAX_DNS_NAMES)
+        .map(|n| format!("n{n}.example"))
+        .collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    assert_eq!(with_names(&names[..100]), Ok(()));
+    assert_eq!(with_names(&names[..MAX_DNS_NAMES]), Ok(()));
     assert_eq!(with_names(&names), Err(InvalidSubject::TooManyNames));
 }
 

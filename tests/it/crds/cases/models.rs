@@ -1,9 +1,9 @@
 //! What this version does not serve yet, but the API server stores: models,
-//! remote servers, rate limits, and `LlmProvider`.
+//! remote servers, rate limits; and `LlmProvider`, which it checks.
 
 use serde_json::{Value, json};
 
-use super::{Case, Cases};
+use super::{Case, Cases, numbered};
 
 const NOT_SERVED: &str = "this version does not serve it yet";
 
@@ -64,53 +64,201 @@ pub(super) fn add(cases: &mut Cases) {
         .refused(&json!([{"failureRatePercent": 0}, {"failureRatePercent": 101}]));
 }
 
-/// Providers that the API server takes and refuses; `sidegate check` looks at
-/// their types only.
+/// Changes to providers. What they refer to is there, and the Secret lets
+/// itself be sent to the hosts of good ones.
 pub(in crate::crds) fn providers() -> Vec<Case> {
     let mut cases = Cases::new(json!({
         "apiVersion": "sidegate.dev/v1alpha1",
         "kind": "LlmProvider",
         "metadata": {"name": "demo", "namespace": "default"},
     }));
-    let key = json!({"secretKeyRef": {"name": "key", "key": "key"}});
-    let secret = |key: &str| json!({"name": "secret", "key": key});
-    let sig_v4 = json!({"awsSigV4": {
+    types(&mut cases);
+    urls(&mut cases);
+    credentials(&mut cases);
+    namespaces(&mut cases);
+    cases.cases
+}
+
+fn secret(key: &str) -> Value {
+    json!({"name": "secret", "key": key})
+}
+
+fn key() -> Value {
+    json!({"secretKeyRef": secret("key")})
+}
+
+fn sig_v4() -> Value {
+    json!({"awsSigV4": {
         "region": "eu-central-1",
         "accessKeyIdRef": secret("id"),
         "secretAccessKeyRef": secret("key"),
-    }});
-    let url = |url: &str| json!({"type": "OpenAICompatible", "baseUrl": url});
-    let shared = |namespaces: Value| json!({"type": "OpenAI", "allowedNamespaces": namespaces});
+    }})
+}
+
+fn client() -> Value {
+    json!({"clientCredentials": {
+        "tokenUrl": "https://idp.example.com/token",
+        "clientIdRef": secret("id"),
+        "clientSecretRef": secret("key"),
+    }})
+}
+
+fn types(cases: &mut Cases) {
+    let own = "https://gw.example.com/v1";
+    let azure = "https://crm.openai.azure.com/openai/v1";
+    let bedrock = "https://bedrock-runtime.eu-central-1.amazonaws.com";
     cases
         .spec("")
         .taken(&json!([
-            {"type": "OpenAI", "credentials": key},
-            {"type": "OpenAICompatible", "preset": "groq", "credentials": key},
-            {"type": "Bedrock", "credentials": sig_v4},
-            url("http://vllm.ai.svc:8000/v1"),
-            {"type": "OpenAICompatible", "baseUrl": "http://127.0.0.1:8000", "credentials": key},
-            shared(json!({"from": "All"})),
-            shared(json!({"from": "Selector", "selector": {"matchLabels": {"a": "b"}}})),
+            {"type": "OpenAI", "credentials": key()},
+            {"type": "Anthropic", "credentials": key()},
+            {"type": "Cohere", "credentials": key(), "baseUrl": own},
+            {"type": "Gemini", "baseUrl": own},
+            {"type": "Bedrock", "credentials": sig_v4()},
+            {"type": "Bedrock", "credentials": key(), "baseUrl": bedrock},
+            {"type": "AzureOpenAI", "credentials": key(), "baseUrl": azure},
+            {"type": "AzureOpenAI", "credentials": client(), "baseUrl": azure},
+            {"type": "OpenAICompatible", "credentials": client(), "baseUrl": own},
+            {"type": "OpenAICompatible", "preset": "groq", "baseUrl": own, "credentials": key()},
+            {"type": "OpenAI", "credentials": key(), "tls": {"caRef": {"name": "ca"}}},
         ]))
         .refused(&json!([
             {},
             {"type": "Other"},
+            {"type": "OpenAI"},
+            {"type": "Bedrock"},
             {"type": "OpenAICompatible"},
-            {"type": "AzureOpenAI", "credentials": key},
+            {"type": "AzureOpenAI", "credentials": key()},
+            {"type": "Bedrock", "credentials": key()},
             {"type": "OpenAI", "credentials": {}},
-            {"type": "OpenAI", "credentials": sig_v4},
-            {"type": "OpenAI", "baseUrl": "http://a.example.com", "credentials": key},
-            url("ftp://a"),
-            url("https://a/?q"),
-            url("https://k@a/"),
-            url(&format!("https://{}.b/", "a".repeat(64))),
+            {"type": "OpenAI", "credentials": sig_v4()},
+            {"type": "OpenAI", "credentials": client()},
+            {"type": "OpenAI", "preset": "groq", "credentials": key()},
+            {"type": "OpenAICompatible", "preset": "G", "baseUrl": own},
+            {"type": "OpenAI", "credentials": key(), "tls": {}},
+            {"type": "OpenAI", "credentials": key(), "tls": {"caRef": {"name": ""}}},
+        ]))
+        .only_sidegate_knows(
+            "presets are a matter of the version",
+            &json!([{"type": "OpenAICompatible", "preset": "groq", "credentials": key()}]),
+        )
+        .only_sidegate_knows(
+            "what is in Secrets and ConfigMaps",
+            &json!([
+                {"type": "OpenAI", "credentials": {"secretKeyRef": {"name": "none", "key": "key"}}},
+                {"type": "OpenAI", "credentials": {"secretKeyRef": secret("none")}},
+                {"type": "OpenAI", "credentials": key(), "baseUrl": "https://other.example.com"},
+                {"type": "OpenAI", "credentials": key(), "tls": {"caRef": {"name": "none"}}},
+            ]),
+        );
+}
+
+fn urls(cases: &mut Cases) {
+    let with_key = |url: &str| json!({"type": "OpenAI", "baseUrl": url, "credentials": key()});
+    let keyless = |url: &str| json!({"type": "OpenAICompatible", "baseUrl": url});
+    cases
+        .spec("")
+        .taken(&json!([
+            with_key("https://GW.example.com:443/v1"),
+            with_key("http://127.0.0.1:8000"),
+            keyless("https://vllm.ai.svc:8000/v1"),
+            keyless(&format!("https://{}.b/", "a".repeat(63))),
+            keyless(&format!("https://a/{}", "b".repeat(2048 - 10))),
+        ]))
+        .refused(&json!([
+            keyless(""),
+            keyless("ftp://a"),
+            keyless("http://vllm.ai.svc:8000/v1"),
+            keyless("http://localhost.example.com"),
+            keyless("https://a/?q"),
+            keyless("https://a/#f"),
+            keyless("https://k@a/"),
+            keyless("https://a./"),
+            keyless("https://ä/"),
+            keyless("https://a:0/"),
+            keyless(&format!("https://{}.b/", "a".repeat(64))),
+            keyless(&format!("https://a/{}", "b".repeat(2048 - 9))),
+        ]))
+        .only_sidegate_knows(
+            "addresses in all their forms",
+            &json!([keyless("https://169.254.169.254/latest")]),
+        );
+}
+
+fn credentials(cases: &mut Cases) {
+    cases.base["spec"] = json!({"type": "Bedrock", "credentials": sig_v4()});
+    cases
+        .spec("/credentials/awsSigV4/region")
+        .taken(&json!([
+            "us-east-1",
+            "us-gov-west-1",
+            "eusc-de-east-1",
+            "ap-northeast-12"
+        ]))
+        .refused(&json!([
+            "",
+            "s3",
+            "s3-us-west-2",
+            "us-east",
+            "us-east-0",
+            "us-east-100",
+            "US-EAST-1"
+        ]));
+    cases
+        .spec("/credentials/awsSigV4/sessionTokenRef")
+        .taken(&json!([secret("token")]))
+        .refused(&json!([{}, {"name": "secret"}, {"name": "a/b", "key": "k"}]));
+    let url = "https://gw.example.com/v1";
+    cases.base["spec"] = json!({"type": "OpenAI", "baseUrl": url, "credentials": key()});
+    // No reference leaves the namespace.
+    cases.spec("/credentials/secretKeyRef").refused(&json!([
+        {"name": "secret", "key": "key", "namespace": "other"},
+        {"name": "other/secret", "key": "key"},
+        {"name": "../other/secret", "key": "key"},
+        {"name": "%2e", "key": "key"},
+        {"name": "s".repeat(254), "key": "key"},
+        {"name": "secret", "key": "k".repeat(254)},
+        {"name": "secret", "key": "../key"},
+    ]));
+    cases.base["spec"]["credentials"] = client();
+    let client = "/credentials/clientCredentials";
+    cases
+        .spec(&format!("{client}/tokenUrl"))
+        .taken(&json!([
+            "https://idp.example.com/token?tenant=a",
+            "http://127.0.0.1:8000/token"
+        ]))
+        .refused(&json!([
+            "",
+            "http://idp.example.com/token",
+            "https://u@idp.example.com/"
+        ]));
+    cases
+        .spec(&format!("{client}/scopes"))
+        .at_most(32, numbered("scope"))
+        .refused(&json!([["a b"], [""], ["a", "a"]]));
+    cases.base["spec"] = json!(null);
+}
+
+fn namespaces(cases: &mut Cases) {
+    let shared = |namespaces: Value| json!({"type": "OpenAI", "credentials": key(), "allowedNamespaces": namespaces});
+    cases
+        .spec("")
+        .taken(&json!([
+            shared(json!({})),
+            shared(json!({"from": "All"})),
+            shared(json!({"from": "Selector", "selector": {"matchLabels": {"a": "b"}}})),
+        ]))
+        .refused(&json!([
+            shared(json!({"from": "Other"})),
             shared(json!({"from": "Selector"})),
             shared(json!({"from": "All", "selector": {"matchLabels": {"a": "b"}}})),
             shared(json!({"from": "Selector", "selector": {}})),
             shared(json!({"from": "Selector", "selector": {"matchLabels": {"-": "b"}}})),
-            shared(json!({"from": "Selector", "selector": {"matchExpressions": [
-                {"key": "a", "operator": "In"},
-            ]}})),
+            shared(
+                json!({"from": "Selector", "selector": {"matchExpressions": [
+                    {"key": "a", "operator": "In"},
+                ]}})
+            ),
         ]));
-    cases.cases
 }

@@ -19,7 +19,9 @@ fn accepted() -> Vec<Value> {
         json!({ "type": "OpenAI", "credentials": key() }),
         json!({ "type": "OpenAICompatible", "preset": "groq", "credentials": key(),
                 "allowedNamespaces": { "from": "All" } }),
-        json!({ "type": "OpenAICompatible", "baseUrl": "http://vllm.ai.svc:8000/v1" }),
+        json!({ "type": "OpenAICompatible", "baseUrl": "https://vllm.ai.svc:8000/v1" }),
+        json!({ "type": "Bedrock", "credentials": key(),
+                "baseUrl": "https://bedrock-runtime.us-gov-west-1.amazonaws.com" }),
         json!({ "type": "OpenAICompatible", "baseUrl": "http://127.0.0.1:8000", "credentials": key() }),
         json!({ "type": "Gemini", "tls": { "caRef": { "name": "ca" } },
                 "baseUrl": "https://proxy.example.com/gemini",
@@ -75,27 +77,49 @@ fn contradictions_are_refused_with_what_to_do() {
         ),
         (
             json!({ "type": "OpenAI", "baseUrl": "ftp://a" }),
-            "must be a URL",
+            "must be an https:// URL",
         ),
         (
             json!({ "type": "OpenAI", "baseUrl": "https://a/?q" }),
-            "must be a URL",
+            "must be an https:// URL",
         ),
         (
             json!({ "type": "OpenAI", "baseUrl": "https://k@a/" }),
-            "must be a URL",
+            "must be an https:// URL",
         ),
         (
             json!({ "type": "OpenAI", "baseUrl": "http://a.example.com", "credentials": key() }),
-            "not sent over plain HTTP",
+            "must be an https:// URL",
         ),
         (
-            json!({ "type": "OpenAI", "baseUrl": "http://localhost.example.com", "credentials": key() }),
-            "not sent over plain HTTP",
+            json!({ "type": "OpenAICompatible", "baseUrl": "http://localhost.example.com" }),
+            "must be an https:// URL",
+        ),
+        (json!({ "type": "OpenAI" }), "set credentials"),
+        (
+            json!({ "type": "Anthropic", "preset": "groq", "credentials": key() }),
+            "preset is for type OpenAICompatible",
+        ),
+        (
+            json!({ "type": "Bedrock", "credentials": key() }),
+            "needs to know its region",
+        ),
+        (
+            json!({ "type": "Cohere", "credentials": { "clientCredentials": {
+                "tokenUrl": "https://idp.example.com/token",
+                "clientIdRef": { "name": "a", "key": "a" },
+                "clientSecretRef": { "name": "a", "key": "a" } } } }),
+            "takes keys only",
+        ),
+        (
+            json!({ "type": "Bedrock", "credentials": { "awsSigV4": {
+                "region": "s3", "accessKeyIdRef": { "name": "a", "key": "a" },
+                "secretAccessKeyRef": { "name": "a", "key": "a" } } } }),
+            "region",
         ),
         (
             json!({ "type": "OpenAI", "credentials": { "awsSigV4": {
-                "region": "a", "accessKeyIdRef": { "name": "a", "key": "a" },
+                "region": "us-east-1", "accessKeyIdRef": { "name": "a", "key": "a" },
                 "secretAccessKeyRef": { "name": "a", "key": "a" } } } }),
             "awsSigV4 is for type Bedrock",
         ),

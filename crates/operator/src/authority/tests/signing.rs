@@ -1,6 +1,6 @@
 //! What is signed, and what it says.
 
-use sidegate_tls::{new_key_and_request, validity};
+use sidegate_tls::{MAX_DNS_NAMES, new_key_and_request, validity};
 
 use super::super::SignError;
 use super::super::rotation::Step;
@@ -79,6 +79,22 @@ fn what_is_no_request_or_identity_is_refused() {
         matches!(refused, Err(SignError::Sign(_))),
         "the root has expired"
     );
+}
+
+#[test]
+fn names_that_cannot_be_signed_are_left_out() {
+    let trust = trust();
+    let request = new_key_and_request().expect("a request").request_pem;
+    let mut many = identity();
+    let odd = ["a_b.example.com", "support.2024", "*.example.com", "UP", ""];
+    many.dns_names = odd.map(str::to_owned).to_vec();
+    many.dns_names.push("support.2024.svc".to_owned());
+    assert_eq!(many.signable_names(), ["support.2024.svc"]);
+    let numbered = (0..300).map(|number| format!("n{number}.crm.svc"));
+    many.dns_names.extend(numbered);
+    assert_eq!(many.signable_names().len(), MAX_DNS_NAMES);
+    let signed = trust.sign_workload(&request, &many, now());
+    signed.expect("it is signed");
 }
 
 #[test]

@@ -192,6 +192,7 @@ fn a_refusal_names_the_gateway_and_the_cure() {
     }
 }
 
+/// WHK-005.
 #[test]
 fn questions_that_are_not_understood_are_refused() {
     let mut nested = question(&pod());

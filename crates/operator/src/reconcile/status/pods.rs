@@ -36,6 +36,7 @@ struct Judged<'a> {
 enum PodState<'a> {
     Rejected(&'a str),
     Outdated(&'a str),
+    OperatorBehind(&'a str),
     NotInjected,
     Pending,
     Enforces,
@@ -102,6 +103,10 @@ impl<'a> Pods<'a> {
                     reason::SIDECAR_OUTDATED,
                     format!("pod {}: {words}", pod.name),
                 ),
+                PodState::OperatorBehind(words) => (
+                    reason::OPERATOR_BEHIND,
+                    format!("pod {}: {words}", pod.name),
+                ),
                 PodState::NotInjected => {
                     let message =
                         format!("{} of {matched} pods have no sidecar", matched - injected);
@@ -116,7 +121,7 @@ impl<'a> Pods<'a> {
                     (reason, format!("waiting for {waiting} of {matched} pods"))
                 }
                 PodState::Enforces => {
-                    let message = format!("{matched} pods enforce this configuration");
+                    let message = format!("{matched} of {matched} pods enforce this configuration");
                     return holds(condition::PROGRAMMED, reason::PROGRAMMED, message);
                 }
             },
@@ -149,17 +154,18 @@ impl<'a> Pods<'a> {
             reason,
             message: message.to_owned(),
         };
-        let not_starting = || self.server_not_starting(it.pod).map(|problem| (2, problem));
+        let not_starting = || self.server_not_starting(it.pod).map(|problem| (3, problem));
         match it.state {
             PodState::Rejected(words) => Some((0, problem(reason::DATA_PLANE_REJECTED, words))),
             PodState::Outdated(words) => Some((1, problem(reason::SIDECAR_OUTDATED, words))),
+            PodState::OperatorBehind(words) => Some((2, problem(reason::OPERATOR_BEHIND, words))),
             PodState::NotInjected => {
                 let words = "it has no sidecar: restart it to get one";
-                Some((3, problem(reason::PODS_NOT_INJECTED, words)))
+                Some((4, problem(reason::PODS_NOT_INJECTED, words)))
             }
             PodState::Pending => not_starting().or_else(|| {
                 let words = "its sidecar has not confirmed this configuration yet";
-                Some((4, problem(reason::PENDING, words)))
+                Some((5, problem(reason::PENDING, words)))
             }),
             PodState::Enforces => not_starting(),
         }
@@ -199,6 +205,7 @@ impl<'a> PodState<'a> {
             Reported::Enforced => Self::Enforces,
             Reported::Rejected(words) => Self::Rejected(words),
             Reported::Outdated(words) => Self::Outdated(words),
+            Reported::OperatorBehind(words) => Self::OperatorBehind(words),
             Reported::Nothing => Self::Pending,
         }
     }

@@ -173,6 +173,10 @@ fn what_pods_confirmed_is_what_a_status_says() {
     let rejected = || fails_with("rejecting", "DataPlaneRejected", "0123: port 8080 is taken");
     let rejected_before = || fails_with("p", "DataPlaneRejected", "ffff: port 8080 is taken");
     let outdated = || fails_with("outdated", "SidecarOutdated", "0123: restart the pod");
+    let behind = |hash: &str| {
+        let words = format!("{hash}: raise the annotation");
+        fails_with("behind", "OperatorBehind", &words)
+    };
     let good = |name| enforces(name, HASH);
     for (pods, programmed, ready, summary) in [
         (vec![], "False/NoMatchingPods", "False/NoReadyPods", "0/0"),
@@ -217,6 +221,14 @@ fn what_pods_confirmed_is_what_a_status_says() {
             "False/PodsNotInjected",
             "1/3",
         ),
+        (
+            vec![good("p"), behind("4567")],
+            "False/OperatorBehind",
+            "False/OperatorBehind",
+            "1/2",
+        ),
+        // The replica that has its stream is behind, and this one is not.
+        (vec![behind(HASH)], "True/Programmed", "True/Ready", "1/1"),
         (
             vec![good("p"), not_ready(bare("bare"))],
             "False/PodsNotInjected",

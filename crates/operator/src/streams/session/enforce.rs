@@ -27,7 +27,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let assignment = self.assignment.borrow().clone();
         let next = self.delivery.next(&assignment, self.trust.epoch());
         if let Next::Behind { version, in_force } = next {
-            self.fall_behind(version, &in_force, now);
+            self.fall_behind(&version, in_force, now);
             return Ok(());
         }
         self.behind = None;
@@ -78,8 +78,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     /// Waits for what the sidecar knows already.
-    fn fall_behind(&mut self, version: SnapshotVersion, in_force: &SnapshotVersion, now: Instant) {
+    fn fall_behind(&mut self, version: &SnapshotVersion, in_force: SnapshotVersion, now: Instant) {
         let board = Arc::clone(self.shared.board());
+        let pod = self.pod.key.clone();
         let revision = in_force.revision;
         let is_of_this_epoch = in_force.epoch == version.epoch;
         let behind = self.behind.get_or_insert_with(|| Behind {
@@ -93,22 +94,20 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         if is_of_this_epoch && behind.revision != revision {
             behind.revision = revision;
             behind.catching_up = Some(Box::pin(async move {
-                board.wait_for_revision(revision).await;
+                board.wait_for_revision(&pod, revision).await;
             }));
         }
         if behind.is_reported || now < behind.since + BEHIND_REPORTED {
             return;
         }
         behind.is_reported = true;
-        self.reports.put(PodReport::Rejected {
-            version,
-            reason: RejectReason::Older,
-            message:
-                "the sidecar enforces a newer configuration than this replica of the operator \
-                      knows; if the cluster was restored from a backup, raise the annotation \
-                      sidegate.dev/epoch of the Secret sidegate-authority"
-                    .to_owned(),
-        });
+        warn!(
+            pod = %self.pod.key, %version, %in_force,
+            "a sidecar enforces a newer configuration than this replica knows; if the cluster was \
+             restored from a backup, raise the annotation sidegate.dev/epoch of the Secret \
+             sidegate-authority"
+        );
+        self.reports.put(PodReport::Behind { in_force });
     }
 
     fn cannot_be_sent(&mut self, version: &SnapshotVersion, error: &FrameError) {

@@ -1,7 +1,6 @@
 //! Tokens, certificates, and who is trusted.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use sidegate_config::control::{Authorities, Certificate, FromOperator, RefusalReason};
 use sidegate_config::sidecar_config::SecretText;
@@ -16,10 +15,6 @@ use crate::board::{Assigned, PodRef};
 use crate::chain::Chain;
 use crate::streams::Shared;
 use crate::streams::refused::Refused;
-
-/// What a sidecar says so long after it was sent its certificate, it says after
-/// it has read it.
-const SURELY_READ: Duration = Duration::from_secs(1);
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
     pub(super) fn token_reviewed(&mut self, reviewed: Result<i64, Refused>) -> Result<(), Ended> {
@@ -68,8 +63,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.shared.metrics.streams.certificate_signed();
         info!(pod = %self.pod.key, service_account = %self.service_account, "a certificate was signed");
         self.certificate.exists = true;
+        let certificates = self.shared.certificates();
+        certificates.signed(&self.pod.uid, until, &dns_names, now_unix);
         self.certificate.names = Some(dns_names);
-        self.certificate.on_its_way = Some((until, None));
         self.put(&FromOperator::Certificate(Certificate {
             certificate_pem,
             authorities_pem: self.trust.workload_roots_pem().to_owned(),
@@ -87,23 +83,6 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 Refused::unavailable("the certificate cannot be signed").into()
             }
         }
-    }
-
-    /// From when on a certificate is asked of the pod: see `certificates.rs`.
-    pub(super) fn certificate_was_read(&mut self, now: Instant) {
-        let Some((until, Some(written))) = self.certificate.on_its_way else {
-            return;
-        };
-        if now < written + SURELY_READ {
-            return;
-        }
-        self.certificate.on_its_way = None;
-        self.shared.certificates().held(
-            &self.pod.uid,
-            until,
-            self.certificate.names.as_deref(),
-            self.shared.clock.unix_seconds(),
-        );
     }
 
     /// The names in the certificate are not those of the pod any more, or

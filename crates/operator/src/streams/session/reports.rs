@@ -46,6 +46,7 @@ impl Reports {
             PodReport::NothingInForce
             | PodReport::Confirmed(_)
             | PodReport::Rejected { .. }
+            | PodReport::Behind { .. }
             | PodReport::Outdated { .. }
             | PodReport::Disconnected => &mut self.programmed,
         };

@@ -253,7 +253,8 @@ async fn a_certificate_has_to_be_the_pods_own() {
         ..certificate(OWN, "u1")
     };
     assert_eq!(replica.recognize(&token, Some(&nameless)).await, wrong);
-    // None of these made it one of the pod.
+    // None of these made it one of the pod, or left anything behind.
+    assert_eq!(replica.shared.board().count_followed(), 0);
     assert!(replica.recognize(&token, None).await.is_ok());
 }
 
@@ -319,7 +320,10 @@ async fn a_pod_cannot_begin_streams_without_end() {
         assert!(replica.recognize(&token, None).await.is_ok());
     }
     let busy = Err(RefusalReason::Busy);
-    assert_eq!(replica.recognize(&token, None).await, busy);
+    let shown = certificate(OWN, "u1");
+    assert_eq!(replica.recognize(&token, Some(&shown)).await, busy);
+    // It was not let in, so it is as if it had shown nothing.
+    assert!(!replica.shared.certificates().is_held("u1", now()));
     replica.clock.advance(Duration::from_secs(1));
     assert!(replica.recognize(&token, None).await.is_ok());
     assert_eq!(replica.recognize(&token, None).await, busy);

@@ -173,6 +173,35 @@ async fn a_lagging_replica_waits_also_when_nobody_reads() {
     talks.abort();
 }
 
+/// As after the store of the cluster went back in time.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_lags_for_long_says_so() {
+    let replica = Replica::new();
+    replica.pod("a", "u1");
+    let mut stream = replica
+        .stream(Wanted {
+            assignment: assigned(program("a"), 5),
+            in_force: Some(version(1, 9, "b")),
+            ..Wanted::default()
+        })
+        .await;
+    for _ in 0..2 {
+        assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+        stream.say(&FromSidecar::Heartbeat).await;
+    }
+    let pod = PodRef {
+        key: Key::new("crm", "a"),
+        uid: "u1".into(),
+    };
+    let said = replica.conditions.programmed_of(&pod);
+    let (reason, message) = said.expect("a condition is to be written");
+    assert_eq!(reason, "OperatorBehind");
+    assert!(message.contains("sidegate.dev/epoch"), "{message}");
+    // The remedy.
+    stream.assign(program("a"), 9);
+    assert_eq!(stream.snapshot().await, version(1, 9, "a"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_newest_stream_of_a_pod_stays() {
     let replica = Replica::new();
@@ -255,7 +284,7 @@ async fn a_token_that_cannot_be_looked_at_leaves_the_stream_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_certificate_is_signed_for_the_pod_and_asked_for_from_then_on() {
+async fn a_certificate_is_signed_for_the_pod() {
     let replica = Replica::new();
     let mut stream = replica.stream(Wanted::default()).await;
     stream.say(&request()).await;
@@ -265,24 +294,48 @@ async fn a_certificate_is_signed_for_the_pod_and_asked_for_from_then_on() {
     assert!(validity(&signed.certificate_pem).is_ok());
     let trust = replica.shared.trust.borrow().clone().expect("trust");
     assert_eq!(signed.authorities_pem, trust.workload_roots_pem());
-    // The sidecar may not have read it yet.
-    assert!(!replica.shared.certificates().is_held("u1", now()));
-    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
-    stream.say(&FromSidecar::Heartbeat).await;
-    stream.assign(program("a"), 5);
-    stream.snapshot().await;
-    assert!(replica.shared.certificates().is_held("u1", now()));
 }
 
+/// It may have been lost on the way, or thrown away, however long the sidecar
+/// goes on to talk.
 #[tokio::test(start_paused = true)]
-async fn a_certificate_that_was_lost_on_the_way_is_not_asked_for() {
+async fn a_certificate_that_was_not_shown_is_not_asked_for() {
     let replica = Replica::new();
     let mut stream = replica.stream(Wanted::default()).await;
     stream.say(&request()).await;
-    stream.say(&FromSidecar::Heartbeat).await;
     assert!(matches!(stream.next().await, FromOperator::Certificate(_)));
+    for revision in 5..10 {
+        assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+        stream.say(&FromSidecar::Heartbeat).await;
+        stream.assign(program(&format!("a{revision}")), revision);
+        stream.snapshot().await;
+    }
     assert_eq!(stream.end().await, "hung_up");
     assert!(!replica.shared.certificates().is_held("u1", now()));
+}
+
+/// Whatever the stream was for.
+#[tokio::test(start_paused = true)]
+async fn the_board_forgets_who_does_not_follow_any_more() {
+    let replica = Replica::new();
+    replica.pod("a", "u1");
+    let board = replica.shared.board();
+    let pod = PodRef {
+        key: Key::new("crm", "a"),
+        uid: "u1".into(),
+    };
+    for purpose in [Purpose::Identity, Purpose::Enforce] {
+        let stream = replica
+            .stream(Wanted {
+                follows: board.follow(&pod),
+                purpose,
+                ..Wanted::default()
+            })
+            .await;
+        assert_eq!(board.count_followed(), 1);
+        assert_eq!(stream.end().await, "hung_up");
+        assert_eq!(board.count_followed(), 0, "{purpose:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -394,7 +447,7 @@ async fn the_names_in_a_certificate_of_another_replica_are_not_known() {
     replica
         .shared
         .certificates()
-        .held(&uid, now() + 100, Some(&names), now());
+        .signed(&uid, now() + 100, &names, now());
     let mut stream = replica.stream(wanted()).await;
     assert_eq!(stream.snapshot().await.hash, "a");
 }

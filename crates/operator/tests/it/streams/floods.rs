@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sidegate_config::control::frame::encode;
-use sidegate_config::control::{FromOperator, FromSidecar, MAX_TO_OPERATOR, RefusalReason};
+use sidegate_config::control::{
+    FromOperator, FromSidecar, MAX_HELLO, MAX_TO_OPERATOR, RefusalReason,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -60,8 +62,10 @@ async fn frames_are_bounded_and_may_come_byte_by_byte() {
         .to_be_bytes();
     slow.write(&too_large).await;
     assert_eq!(slow.refused().await.reason, RefusalReason::Protocol);
+    // Before it is known whose it is, less.
     let mut first = stage.place.connect().await;
-    first.write(&too_large).await;
+    let too_large = u32::try_from(MAX_HELLO + 1).expect("a number");
+    first.write(&too_large.to_be_bytes()).await;
     assert_eq!(first.refused().await.reason, RefusalReason::Protocol);
     let mut unreadable = stage.place.connect().await;
     unreadable.write(b"\0\0\0\x02[]").await;

@@ -120,6 +120,7 @@ async fn post(webhook: SocketAddr, tls: &ClientTls, name: &str, length: u64, hea
     text.lines().next().unwrap_or_default().to_owned()
 }
 
+/// WHK-004.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_a_hundred_mebibytes_costs_next_to_nothing() {
     let cluster = Cluster::new("webhook-memory").await;

@@ -1,21 +1,9 @@
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use sidegate_config::control::frame::{Decoder, encode};
 use sidegate_config::control::{MAX_TO_OPERATOR, MAX_TO_SIDECAR};
-use sidegate_config::probes::RewrittenProbes;
-use sidegate_policy::clock::SystemClock;
-use sidegate_telemetry::audit::AuditLog;
-use sidegate_telemetry::metrics::Metrics;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
-use crate::control_plane::ControlPlaneSource;
-use crate::listener::ListenOptions;
-use crate::run::{RunOptions, Sidecar};
-use crate::runtime::BuildOptions;
-
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+use crate::control_plane::test_client::client;
 
 /// The other end of a stream.
 struct Operator {
@@ -67,32 +55,6 @@ impl Operator {
     }
 }
 
-async fn client(dir: &TempDir) -> Client {
-    let metrics = Metrics::new();
-    let audit = AuditLog::start(Box::new(std::io::sink()), Arc::clone(&metrics));
-    let options = RunOptions {
-        listen: ListenOptions::default(),
-        admin: ANY_PORT,
-        health: Some(ANY_PORT),
-        probes: RewrittenProbes::default(),
-        build: BuildOptions::default(),
-        clock: Arc::new(SystemClock),
-        metrics,
-        audit: Arc::new(audit),
-        log: None,
-    };
-    let sidecar = Arc::new(Sidecar::start(options).await.expect("starts"));
-    let path = |name: &str| dir.path().join(name);
-    std::fs::write(path("token"), "one").expect("written");
-    let source = ControlPlaneSource {
-        url: "https://localhost:1".parse().expect("a URL"),
-        token_file: path("token"),
-        trust_dir: path("trust"),
-        state_dir: path("state"),
-    };
-    Client::restore(source, sidecar, Arc::new(SystemClock)).await
-}
-
 /// A conversation with the token "one", and its other end.
 fn begin(
     mut client: Client,
@@ -104,7 +66,12 @@ fn begin(
     let talking = tokio::spawn(async move {
         let token = SecretText::from("one".to_owned());
         let ended = Box::pin(client.converse(Stream::new(near), token)).await;
-        (client, ended.lost)
+        let lost = match ended {
+            Ended::Stopping => None,
+            Ended::Lost(error, _) => Some(error),
+            Ended::ToShowCertificate => panic!("it was shown"),
+        };
+        (client, lost)
     });
     let operator = Operator {
         connection: far,

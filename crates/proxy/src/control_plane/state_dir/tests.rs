@@ -2,10 +2,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sidegate_policy::clock::{Clock as _, SystemClock};
-use sidegate_tls::{Authority, Subject, Usages};
+use sidegate_tls::{Authority, InvalidTls, PrivateKeyPem, Subject, Usages};
 use tempfile::TempDir;
 
 use super::*;
+
+const KEY: &str = "key.pem";
+const CERTIFICATE: &str = "certificate.pem";
+const AUTHORITIES: &str = "authorities.pem";
 
 fn now() -> i64 {
     SystemClock.unix_seconds()
@@ -29,6 +33,11 @@ fn identity(issued_at: i64, lifetime: Duration) -> (String, PrivateKeyPem, Strin
 fn good() -> IssuedIdentity {
     let (certificate, key, authorities) = identity(now(), Duration::from_secs(3600));
     IssuedIdentity::new(certificate, key, authorities).expect("usable")
+}
+
+/// The one that a restarted sidecar would use.
+fn read(state: &StateDir) -> IssuedIdentity {
+    state.identity().expect("usable").expect("there")
 }
 
 fn kept(config: &str) -> Kept {
@@ -57,11 +66,11 @@ fn state() -> (TempDir, StateDir) {
 #[test]
 fn what_is_kept_comes_back() {
     let (_dir, state) = state();
-    assert!(state.identity().is_none() && state.snapshot().is_none());
+    assert!(matches!(state.identity(), Ok(None)) && state.snapshot().is_none());
     let identity = good();
     state.keep_identity(&identity).expect("kept");
     state.keep_snapshot(&kept(r#"{"x": 1.50}"#)).expect("kept");
-    let back = state.identity().expect("there");
+    let back = read(&state);
     assert_eq!(back.certificate_pem(), identity.certificate_pem());
     assert_eq!(back.key_pem().expose(), identity.key_pem().expose());
     assert_eq!(back.authorities_pem(), identity.authorities_pem());
@@ -78,6 +87,7 @@ fn cfg_013_nobody_else_may_look() {
     state.keep_snapshot(&kept("1")).expect("kept");
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&state.dir), 0o700);
+    assert_eq!(mode(&state.dir.join("..data")), 0o700);
     for name in [KEY, CERTIFICATE, AUTHORITIES, SNAPSHOT] {
         assert_eq!(mode(&state.dir.join(name)), 0o600, "{name}");
     }
@@ -94,13 +104,14 @@ fn damaged_files_are_left_out() {
     state
         .keep_snapshot(&kept(r#"{"limit":100}"#))
         .expect("kept");
-    // A key that was renewed without its certificate.
-    state
-        .write(KEY, good().key_pem().expose())
-        .expect("written");
-    assert!(state.identity().is_none());
-    fs::remove_file(state.dir.join(CERTIFICATE)).expect("removed");
-    assert!(state.identity().is_none());
+    // A key that belongs to another certificate.
+    fs::write(state.dir.join(KEY), good().key_pem().expose()).expect("written");
+    assert!(matches!(
+        state.identity(),
+        Err(UnusableFiles::Tls(InvalidTls::KeyMismatch))
+    ));
+    fs::remove_file(state.dir.join("..data").join(CERTIFICATE)).expect("removed");
+    assert!(matches!(state.identity(), Err(UnusableFiles::Io(_))));
     assert!(
         state.dir.join(KEY).exists(),
         "it is left out, not taken away"
@@ -126,20 +137,100 @@ fn damaged_files_are_left_out() {
 }
 
 #[test]
-fn a_key_whose_certificate_has_expired_is_thrown_away() {
+fn a_certificate_that_has_ended_stays() {
     let (_dir, state) = state();
+    state.keep_identity(&good()).expect("kept");
     let (certificate, key, authorities) = identity(now() - 7200, Duration::from_secs(3600));
-    state.write(KEY, key.expose()).expect("written");
-    state
-        .write(CERTIFICATE, certificate.as_bytes())
-        .expect("written");
-    state
-        .write(AUTHORITIES, authorities.as_bytes())
-        .expect("written");
-    assert!(state.identity().is_none());
+    let place = |name: &str, bytes: &[u8]| {
+        fs::write(state.dir.join(name), bytes).expect("written");
+    };
+    place(KEY, key.expose());
+    place(CERTIFICATE, certificate.as_bytes());
+    place(AUTHORITIES, authorities.as_bytes());
+    assert!(matches!(
+        state.identity(),
+        Err(UnusableFiles::Tls(InvalidTls::Expired { days: 0 }))
+    ));
     for name in [KEY, CERTIFICATE, AUTHORITIES] {
-        assert!(!state.dir.join(name).exists(), "{name}");
+        assert!(state.dir.join(name).exists(), "{name}");
     }
+    let next = good();
+    state.keep_identity(&next).expect("kept");
+    assert_eq!(read(&state).certificate_pem(), next.certificate_pem());
+}
+
+/// Copies a directory as it is at this moment, links and all.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("made");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let (kind, to) = (
+            entry.file_type().expect("a kind"),
+            to.join(entry.file_name()),
+        );
+        if kind.is_symlink() {
+            let target = fs::read_link(entry.path()).expect("a link");
+            std::os::unix::fs::symlink(target, to).expect("linked");
+        } else if kind.is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("copied");
+        }
+    }
+}
+
+/// Every step of a renewal, in its order, with the kill after it.
+#[test]
+fn a_sidecar_that_is_killed_at_a_renewal_has_a_whole_certificate() {
+    let (dir, state) = state();
+    let (before, after) = (good(), good());
+    state.keep_identity(&before).expect("kept");
+    let (next, current) = (state.dir.join("..data_next"), state.dir.join("..data"));
+    let whole = dir.path().join("whole");
+    {
+        let renewed = StateDir::open(whole.clone());
+        renewed.keep_identity(&after).expect("kept");
+    }
+    let whole = whole.join(fs::read_link(whole.join("..data")).expect("a link"));
+    let unfinished = state.dir.join("..generation-next");
+    let bring = |name: &str, part: usize| {
+        let bytes = fs::read(whole.join(name)).expect("bytes");
+        let part = &bytes[..bytes.len() / part];
+        fs::write(unfinished.join(name), part).expect("written");
+    };
+    let mut expected = &before;
+    let mut killed = 0;
+    let mut kill = |expected: &IssuedIdentity| {
+        killed += 1;
+        let at = dir.path().join(format!("killed-{killed}"));
+        copy(&state.dir, &at);
+        let restarted = StateDir::open(at);
+        let found = read(&restarted);
+        assert_eq!(found.certificate_pem(), expected.certificate_pem());
+        assert_eq!(found.key_pem().expose(), expected.key_pem().expose());
+        // And the next renewal is none the worse for it.
+        let next = good();
+        restarted.keep_identity(&next).expect("kept");
+        assert_eq!(read(&restarted).certificate_pem(), next.certificate_pem());
+    };
+    fs::create_dir(&unfinished).expect("made");
+    kill(expected);
+    for name in [CERTIFICATE, KEY, AUTHORITIES] {
+        bring(name, 2);
+        kill(expected);
+        bring(name, 1);
+        kill(expected);
+    }
+    std::os::unix::fs::symlink("..generation-next", &next).expect("linked");
+    kill(expected);
+    fs::rename(&next, &current).expect("renamed");
+    expected = &after;
+    kill(expected);
+    for name in [CERTIFICATE, KEY, AUTHORITIES] {
+        fs::remove_file(state.dir.join(name)).expect("removed");
+        kill(expected);
+    }
+    assert_eq!(killed, 12);
 }
 
 #[test]
@@ -157,7 +248,8 @@ fn what_a_killed_sidecar_left_does_not_matter() {
 #[test]
 fn a_directory_that_cannot_be_used_is_not_fatal() {
     let state = StateDir::open(PathBuf::from("/dev/null/state"));
-    assert!(state.identity().is_none() && state.snapshot().is_none());
+    assert!(state.identity().is_err() && state.snapshot().is_none());
+    assert!(state.keep_identity(&good()).is_err());
     assert!(state.keep_snapshot(&kept("1")).is_err());
 }
 
@@ -177,4 +269,30 @@ proptest! {
             prop_assert_eq!(config.json.get(), r#"{"limit":100}"#);
         }
     }
+}
+
+#[test]
+fn what_is_kept_of_a_gateway_that_is_gone_has_no_key() {
+    let mut config = serde_json::json!({
+        "schemaVersion": 1, "version": "a", "gateway": "crm/support", "servers": [],
+        "tls": {
+            "mode": "Mutual", "certificatePem": "c", "keyPem": "canary", "clientCaPem": "a",
+        },
+        "authentication": {"requireToken": true, "issuers": []},
+        "policy": sidegate_policy::policy_config::PolicyConfig::default(),
+        "auditArguments": "Omit",
+        "limits": sidegate_config::sidecar_config::Limits::default(),
+        "warnings": [],
+    });
+    let kept = |config: &serde_json::Value| KeptConfig {
+        hash: "a".to_owned(),
+        json: serde_json::value::to_raw_value(config)
+            .expect("JSON")
+            .into(),
+    };
+    let gone = kept(&config).without_secrets().expect("reads");
+    assert!(!gone.json.get().contains("canary"), "{}", gone.json);
+    assert!(SidecarConfig::read(gone.json.get(), "a").is_ok());
+    config["news"] = true.into();
+    assert!(kept(&config).without_secrets().is_none());
 }

@@ -17,6 +17,11 @@ struct Server {
 
 impl Server {
     async fn start(answer: &'static str) -> Self {
+        Self::answering(move |_| answer).await
+    }
+
+    /// The answer to each connection, counted from 1.
+    async fn answering(answer: impl Fn(usize) -> &'static str + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(AtomicUsize::new(0));
@@ -24,7 +29,7 @@ impl Server {
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
+                let answer = answer(count.fetch_add(1, Ordering::SeqCst) + 1);
                 let mut head = [0; 1024];
                 let _ = stream.read(&mut head).await;
                 let _ = stream.write_all(answer.as_bytes()).await;
@@ -46,6 +51,11 @@ const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret";
 const BAD: &str = "HTTP/1.1 500 Oops\r\nContent-Length: 6\r\nX-A: secret\r\n\r\nsecret";
 
 fn probing(check: Check, port: u16) -> Arc<AppHealth> {
+    let is_hook = matches!(check, Check::Poststart | Check::Prestop);
+    probing_for(check, port, (!is_hook).then_some(1))
+}
+
+fn probing_for(check: Check, port: u16, timeout_seconds: Option<u32>) -> Arc<AppHealth> {
     let mut probes = RewrittenProbes::default();
     let target = Target::Http {
         port,
@@ -56,7 +66,7 @@ fn probing(check: Check, port: u16) -> Arc<AppHealth> {
     let is_hook = matches!(check, Check::Poststart | Check::Prestop);
     let probe = RewrittenProbe {
         target,
-        timeout_seconds: (!is_hook).then_some(1),
+        timeout_seconds,
         period_seconds: (!is_hook).then_some(5),
     };
     probes.insert("app", check, probe);
@@ -127,18 +137,17 @@ async fn a_period_passes_between_two_probes() {
 }
 
 #[tokio::test]
-async fn a_hook_runs_once_unless_it_met_nobody() {
+async fn a_hook_is_tried_once_per_second_until_it_succeeds() {
     let (year, tick) = (Duration::from_secs(31_536_000), Duration::from_millis(1));
     for check in [Check::Poststart, Check::Prestop] {
-        for outcome in [Ok(()), Err(Failure::Status(500)), Err(Failure::NoAnswer)] {
-            assert_eq!(asks_anew(check, Some(outcome), year), "takes");
+        assert_eq!(asks_anew(check, Some(Ok(())), year), "takes");
+        assert_eq!(asks_anew(check, None, year), "takes", "one runs");
+        for failure in [Failure::Refused, Failure::Status(500), Failure::NoAnswer] {
+            let after = |ago| asks_anew(check, Some(Err(failure)), ago);
+            assert_eq!(after(HOOK_RETRY - EARLY - tick), "takes");
+            assert_eq!(after(HOOK_RETRY - tick), "waits");
+            assert_eq!(after(HOOK_RETRY), "anew");
         }
-        let refused = Some(Err(Failure::Refused));
-        assert_eq!(
-            asks_anew(check, refused, HOOK_RETRY - EARLY - tick),
-            "takes"
-        );
-        assert_eq!(asks_anew(check, refused, HOOK_RETRY), "anew");
     }
 }
 
@@ -200,14 +209,37 @@ async fn an_answer_says_nothing_that_the_server_said() {
 }
 
 #[tokio::test]
-async fn a_post_start_hook_that_failed_stays_failed() {
-    let server = Server::start(BAD).await;
+async fn a_post_start_hook_cannot_be_spoiled_by_one_who_asks_early() {
+    let server = Server::answering(|count| if count == 1 { BAD } else { GOOD }).await;
     let health = probing(Check::Poststart, server.port);
     let drain = Drain::new();
+    let early = status(&health, Check::Poststart, &drain).await;
+    assert_eq!(early, 503, "the failure of one's own attempt is told");
+    let began = Instant::now();
     for _ in 0..3 {
-        assert_eq!(status(&health, Check::Poststart, &drain).await, 503);
+        assert_eq!(status(&health, Check::Poststart, &drain).await, 200);
     }
-    assert_eq!(server.seen(), 1);
+    assert_eq!(server.seen(), 2, "a success is final");
+    assert!(began.elapsed() < HOOK_RETRY * 5, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn one_who_joins_an_attempt_is_not_told_its_failure() {
+    // The first attempt ends without an answer.
+    let server = Server::answering(|count| if count == 1 { "" } else { GOOD }).await;
+    let health = probing_for(Check::Poststart, server.port, Some(1));
+    let drain = Drain::new();
+    let mut early = Box::pin(ask(&health, Check::Poststart, &drain));
+    let begun = async {
+        while server.seen() == 0 {
+            assert!(timeout(Duration::from_millis(1), &mut early).await.is_err());
+        }
+    };
+    timeout(Duration::from_secs(10), begun).await.unwrap();
+    drop(early);
+    let joined = ask(&health, Check::Poststart, &drain).await;
+    assert_eq!(joined, (200, "ok".to_owned()));
+    assert_eq!(server.seen(), 2);
 }
 
 #[tokio::test(start_paused = true)]

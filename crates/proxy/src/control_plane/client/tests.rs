@@ -1,0 +1,52 @@
+use std::fs;
+use std::time::Duration;
+
+use sidegate_policy::clock::{Clock as _, SystemClock};
+use sidegate_tls::{Authority, Subject, Usages};
+
+use super::*;
+use crate::control_plane::test_client::client;
+
+/// A certificate that begins then, and its key.
+fn pair(authority: &Authority, begins_at: i64) -> [Vec<u8>; 2] {
+    let subject = Subject {
+        common_name: "pod".to_owned(),
+        spiffe_id: None,
+        dns_names: vec!["support".to_owned()],
+        usages: Usages::Both,
+    };
+    let issued = authority.issue(&subject, begins_at, Duration::from_secs(7200));
+    let (certificate, key) = issued.expect("a certificate");
+    [certificate.into_bytes(), key.expose().to_vec()]
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_yet_is_used_when_the_clock_is_right() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now = SystemClock.unix_seconds();
+    let day = Duration::from_secs(24 * 3600);
+    let authority = Authority::create("test", now, day).expect("an authority");
+    let [certificate, key] = pair(&authority, now).map(|it| String::from_utf8(it).expect("PEM"));
+    let authorities = authority.certificate_pem().to_owned();
+    let good = IssuedIdentity::new(certificate, key.into_bytes().into(), authorities);
+    let state = StateDir::open(dir.path().join("state"));
+    state.keep_identity(&good.expect("usable")).expect("kept");
+    let file = |name: &str| dir.path().join("state").join(name);
+    // As a clock sees it that is an hour behind.
+    let place = |begins_at| {
+        let [certificate, key] = pair(&authority, begins_at);
+        fs::write(file("certificate.pem"), certificate).expect("written");
+        fs::write(file("key.pem"), key).expect("written");
+    };
+    place(now + 3600);
+
+    let mut client = client(&dir).await;
+    assert!(client.sidecar.identity().is_none());
+    assert!(client.connect().await.is_err(), "there is no operator");
+    assert!(client.sidecar.identity().is_none());
+    assert!(file("certificate.pem").exists() && file("key.pem").exists());
+    // Time passes, as far as the certificate can tell.
+    place(now);
+    assert!(client.connect().await.is_err());
+    assert!(client.sidecar.identity().is_some());
+}
