@@ -288,7 +288,7 @@ async fn adm_013_an_expired_certificate_is_not_ready() {
 /// From then on the replica that saw it takes no token alone.
 #[tokio::test]
 async fn a_stream_without_certificate_is_followed_by_one_that_shows_it() {
-    let mut pod = Pod::new().await;
+    let pod = Pod::new().await;
     let _sidecar = pod.enforcing(snapshot(1, &pod.permitting("one"))).await;
     pod.operator.until_streams(2).await;
     let streams = pod.operator.streams();
