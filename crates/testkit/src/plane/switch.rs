@@ -96,6 +96,8 @@ async fn forward(mut near: TcpStream, turn: usize, mut targets: watch::Receiver<
     let Some((target, mut far)) = connect(&order).await else {
         return;
     };
+    // It adds no wait of its own to small messages.
+    let _ = near.set_nodelay(true);
     let both = async { tokio::io::copy_bidirectional(&mut near, &mut far).await };
     tokio::select! {
         _ended = both => {}
