@@ -3,7 +3,7 @@
 //! There are no sidecars here: a test writes into the conditions of pods what
 //! the replica that holds their streams would.
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -19,25 +19,26 @@ impl Cluster {
         (status, reason): (&str, &str),
         message: &str,
     ) {
-        let uid = self.get("Pod", pod).await.metadata.uid;
-        let manager = match kind {
-            "Programmed" => "sidegate-operator-pods",
-            _ => "sidegate-operator-listeners",
-        };
-        let body = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"namespace": self.namespace, "name": pod, "uid": uid},
-            "status": {"conditions": [{
-                "type": format!("sidegate.dev/{kind}"),
-                "status": status, "reason": reason, "message": message,
-            }]},
+        let uid = self.get("Pod", pod).await.metadata.uid.expect("a uid");
+        let condition = json!({
+            "type": format!("sidegate.dev/{kind}"),
+            "status": status, "reason": reason, "message": message,
         });
-        let params = PatchParams::apply(manager).force();
-        self.api("Pod")
-            .patch_status(pod, &params, &Patch::Apply(body))
-            .await
-            .expect("the condition is written");
+        let written = self.try_condition(pod, &uid, &condition);
+        written.await.expect("the condition is written");
+    }
+
+    /// As the operator writes it.
+    async fn try_condition(
+        &self,
+        pod: &str,
+        uid: &str,
+        condition: &Value,
+    ) -> kube::Result<DynamicObject> {
+        let body = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
+        let params = PatchParams::default();
+        let patch = Patch::Strategic(body);
+        self.api("Pod").patch_status(pod, &params, &patch).await
     }
 
     async fn confirmed(&self, pod: &str, hash: &str) {
@@ -303,4 +304,38 @@ async fn whoever_leads_next_knows_what_pods_enforce() {
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
     second.stop().await.expect("it stops");
+}
+
+/// What the operator writes about a pod is refused when another one has its
+/// name meanwhile, and leaves alone what others wrote.
+#[tokio::test]
+async fn a_condition_is_about_one_pod_and_one_condition() {
+    let cluster = Cluster::new("predecessor").await;
+    cluster.pod("a", "support", true, true).await;
+    let predecessor = cluster.get("Pod", "a").await.metadata.uid.expect("a uid");
+    cluster.delete("Pod", "a").await;
+    cluster.pod("a", "support", true, true).await;
+    let types = async || {
+        let pod = cluster.get("Pod", "a").await;
+        let conditions = pod.data["status"]["conditions"].as_array().cloned();
+        let types = conditions.expect("conditions").into_iter();
+        let mut types: Vec<_> = types.map(|it| it["type"].to_string()).collect();
+        types.sort();
+        types
+    };
+    let condition = json!({
+        "type": "sidegate.dev/Programmed",
+        "status": "True", "reason": "Programmed", "message": "abc",
+    });
+    let refused = cluster.try_condition("a", &predecessor, &condition).await;
+    let error = refused.expect_err("it is another pod");
+    assert!(error.to_string().contains("uid"), "{error}");
+    assert_eq!(types().await, [r#""Ready""#]);
+    for _ in 0..2 {
+        cluster.confirmed("a", "abc").await;
+        assert_eq!(
+            types().await,
+            [r#""Ready""#, r#""sidegate.dev/Programmed""#]
+        );
+    }
 }
