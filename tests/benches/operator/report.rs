@@ -13,7 +13,14 @@ pub(crate) struct Figure {
     value: f64,
     /// What it is the middle, or another part, of.
     all: Vec<f64>,
-    at_most: Option<f64>,
+    target: Option<Target>,
+}
+
+/// What a figure shall be.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    AtMost(f64),
+    Exactly(f64),
 }
 
 /// Everything that was measured.
@@ -52,7 +59,7 @@ impl Figure {
             unit,
             value,
             all: Vec::new(),
-            at_most: None,
+            target: None,
         }
     }
 
@@ -82,14 +89,19 @@ impl Figure {
 
     /// What it shall not exceed.
     pub(crate) fn at_most(mut self, most: f64) -> Self {
-        self.at_most = Some(most);
+        self.target = Some(Target::AtMost(most));
+        self
+    }
+
+    /// What it shall be.
+    pub(crate) fn exactly(mut self, value: f64) -> Self {
+        self.target = Some(Target::Exactly(value));
         self
     }
 
     fn is_missed(&self) -> bool {
-        // A figure that is no number misses it, too.
-        self.at_most
-            .is_some_and(|most| self.value.is_nan() || self.value > most)
+        self.target
+            .is_some_and(|target| !target.is_met_by(self.value))
     }
 
     fn row(&self) -> String {
@@ -98,7 +110,7 @@ impl Figure {
             unit,
             value,
             all,
-            at_most,
+            target,
         } = self;
         let unit = match unit.is_empty() {
             true => String::new(),
@@ -112,14 +124,14 @@ impl Figure {
                 number(quantile(all, 1.0))
             ),
         };
-        let target = at_most.map(|most| format!("≤ {most}")).unwrap_or_default();
-        let met = match (at_most, self.is_missed()) {
+        let shall = target.map(Target::text).unwrap_or_default();
+        let met = match (target, self.is_missed()) {
             (None, _) => "",
             (Some(_), false) => "yes",
             (Some(_), true) => "**no**",
         };
         format!(
-            "| {name}{unit} | {} | {spread} | {target} | {met} |\n",
+            "| {name}{unit} | {} | {spread} | {shall} | {met} |\n",
             number(*value)
         )
     }
@@ -141,9 +153,29 @@ impl Figure {
             "unit": self.unit,
             "value": self.value,
             "spread": spread,
-            "atMost": self.at_most,
-            "met": self.at_most.map(|_| !self.is_missed()),
+            "target": self.target.map(Target::text),
+            "met": self.target.map(|_| !self.is_missed()),
         })
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Nothing is met by what is no number.
+    fn is_met_by(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(most) => value <= most,
+            // Counts, which have no fractions.
+            Self::Exactly(wanted) => (value - wanted).abs() < 0.5,
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::AtMost(most) => format!("≤ {most}"),
+            Self::Exactly(wanted) => format!("{wanted}"),
+        }
     }
 }
 

@@ -76,6 +76,7 @@ pub(crate) async fn measure(settings: &Settings, report: &mut Report) -> anyhow:
     ));
     resources(&mut replicas, &before, count, report).await?;
     changes(settings, &mut stage, &mut fleet, &mut replicas, report).await?;
+    busy_changes(settings, &mut stage, &mut fleet, report).await?;
     report.add(Figure::count(
         "bytes of a configuration",
         fleet.config_bytes,
@@ -111,12 +112,8 @@ async fn changes(
     let (mut times, mut last, mut lags) = (Vec::new(), Vec::new(), Vec::new());
     let before = used(replicas)?.cpu;
     for round in 0..settings.fleet_changes {
-        let old = fleet.hash().unwrap_or_default().to_owned();
-        let is_new = |seen: &Seen| seen.enforces.as_ref().is_some_and(|(hash, _)| *hash != old);
         let began = Instant::now();
-        stage.permit(&format!("tool_{round}")).await?;
-        fleet.until_all("a change reaches them", is_new).await?;
-        let of_change = fleet.times(began, |seen| Some(seen.enforces.as_ref()?.1));
+        let of_change = change(stage, fleet, &format!("tool_{round}")).await?;
         stage.until_status("programmed").await?;
         lags.push(began.elapsed().as_secs_f64());
         last.push(of_change.iter().copied().fold(0.0, f64::max));
@@ -136,13 +133,45 @@ async fn changes(
         &last,
         0.5,
     ));
-    let lag = "the longest, from before a change was sent until the status counts all";
-    report.add(Figure::quantile(lag, "s", &lags, 1.0).at_most(STATUS_LAG));
+    let name = |of: &str| format!("{of}, from before it was sent until the status counts all");
+    report.add(Figure::quantile(name("median"), "s", &lags, 0.5));
+    report.add(Figure::quantile(name("the longest"), "s", &lags, 1.0).at_most(STATUS_LAG));
     #[expect(clippy::cast_precision_loss, reason = "some")]
     let one = cpu.as_secs_f64() / (changes * stage.count) as f64;
     let name = "CPU time of both replicas for each change and stream, the status included";
     report.add(Figure::new(name, "ms", one * 1e3));
     Ok(())
+}
+
+/// Changes that come while the conditions of a thousand pods are being written
+/// for the one before.
+async fn busy_changes(
+    settings: &Settings,
+    stage: &mut Stage,
+    fleet: &mut Fleet,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut times = Vec::new();
+    for round in 0..settings.fleet_changes.div_ceil(2) {
+        let _ = change(stage, fleet, &format!("first_{round}")).await?;
+        times.extend(change(stage, fleet, &format!("second_{round}")).await?);
+        stage.until_status("programmed").await?;
+        sleep(PAUSE).await;
+    }
+    let name = |of: &str| format!("{of}, when it is sent as soon as all have the one before");
+    report.add(Figure::quantile(name("p50"), "ms", &times, 0.5).at_most(P50));
+    report.add(Figure::quantile(name("p99"), "ms", &times, 0.99).at_most(P99));
+    Ok(())
+}
+
+/// Sends a change; gives how long each sidecar had to wait for it.
+async fn change(stage: &mut Stage, fleet: &mut Fleet, tool: &str) -> anyhow::Result<Vec<f64>> {
+    let old = fleet.hash().unwrap_or_default().to_owned();
+    let is_new = |seen: &Seen| seen.enforces.as_ref().is_some_and(|(hash, _)| *hash != old);
+    let began = Instant::now();
+    stage.permit(tool).await?;
+    fleet.until_all("a change reaches them", is_new).await?;
+    Ok(fleet.times(began, |seen| Some(seen.enforces.as_ref()?.1)))
 }
 
 /// What both replicas have used.
