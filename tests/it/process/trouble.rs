@@ -4,13 +4,15 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sidegate_testkit::client::Client;
 use sidegate_testkit::mcp;
-use sidegate_testkit::poll::until;
+use sidegate_testkit::poll::{PATIENCE, until};
 use sidegate_testkit::process::SidegateProcess;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep};
 
 use super::{ANY_LISTENER, Desk, FILE, client, metric, until_answer};
 
@@ -186,6 +188,12 @@ async fn idle_connections_leave_descriptors_for_the_health_port() {
     // A new connection of the kubelet is answered all the same.
     until_answer(&health, "/readyz", |answer| answer.status == 200).await;
     drop(idle);
+    // Until it has seen that they are gone, a new one may still be closed.
+    let end = Instant::now() + PATIENCE;
+    while desk.call(address, "get_a").await.is_err() {
+        assert!(Instant::now() < end, "connections are still refused");
+        sleep(Duration::from_millis(5)).await;
+    }
     until_served(&desk, &mut sidecar).await;
     assert!(sidecar.process().terminate().await.success());
 }
