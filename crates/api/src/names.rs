@@ -27,6 +27,9 @@ pub const POD_PROGRAMMED_CONDITION: &str = "sidegate.dev/Programmed";
 /// The condition of a pod that says whether other processes listen on the ports
 /// of its servers.
 pub const POD_LISTENERS_CONDITION: &str = "sidegate.dev/Listeners";
+/// The condition of a pod that says which certificate its sidecar has shown:
+/// while it lasts, the pod's token alone is not enough for the config stream.
+pub const POD_CERTIFICATE_CONDITION: &str = "sidegate.dev/Certificate";
 /// Audience of the projected tokens with which sidecars identify themselves.
 pub const TOKEN_AUDIENCE: &str = "sidegate.dev";
 
@@ -149,6 +152,8 @@ pub mod reason {
     pub const WITHDRAWN: &str = "Withdrawn";
     /// Of a pod: no other process listens on the ports of its servers.
     pub const NO_LISTENER_FOUND: &str = "NoListenerFound";
+    /// Of a pod: its sidecar has a certificate.
+    pub const CERTIFICATE_SHOWN: &str = "Shown";
     /// `Ready`: every ready pod enforces this configuration.
     pub const READY: &str = "Ready";
     /// `Ready`: no pod is ready.

@@ -60,6 +60,8 @@ pub struct LlmProviderSpec {
     pub tls: Option<ProviderTls>,
     /// Namespaces whose gateways may use the provider. This hands them the use
     /// of its key, and to a determined owner of pods there its value.
+    /// This version checks that the field is valid and does not enforce it yet:
+    /// it serves no models, so no gateway can use a provider.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
 }

@@ -62,7 +62,8 @@ pub struct ProviderRef {
     #[cfg_attr(feature = "crd", schemars(schema_with = "crate::schema::object_name"))]
     pub name: String,
     /// Its namespace, when it is another one. The provider must consent with
-    /// allowedNamespaces.
+    /// allowedNamespaces, which this version does not look at yet: it serves no
+    /// models.
     #[cfg_attr(feature = "crd", schemars(schema_with = "crate::schema::dns_label"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,

@@ -55,7 +55,8 @@ pub struct LlmProviderStatus {
     )]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// Gateways that use it, at most a hundred.
+    /// Gateways that refer to it, whether or not they may use it, at most a
+    /// hundred.
     #[cfg_attr(
         feature = "crd",
         schemars(

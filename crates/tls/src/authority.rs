@@ -20,7 +20,7 @@ use x509_parser::time::ASN1Time;
 use crate::certificate::{
     PemFault, Validity, certificates, only_section, private_key, validity_of,
 };
-use crate::certificate_request::{CertificateRequest, InvalidRequest};
+use crate::certificate_request::CertificateRequest;
 use crate::material::PrivateKeyPem;
 use crate::provider::provider;
 use crate::subject::{InvalidSubject, Subject, is_common_name};
@@ -79,9 +79,6 @@ pub enum AuthorityError {
     /// The lifetime is zero, or ends after the year 9999.
     #[error("a certificate must end after it begins, and before the year 10000")]
     Lifetime,
-    /// The request is refused.
-    #[error("the certificate request {0}")]
-    Request(#[from] InvalidRequest),
     /// There is no certificate for this subject.
     #[error("{0}")]
     Subject(#[from] InvalidSubject),

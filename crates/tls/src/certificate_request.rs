@@ -14,7 +14,6 @@ use rustls::pki_types::{CertificateSigningRequestDer, alg_id};
 use thiserror::Error;
 use x509_parser::asn1_rs::{Any, FromDer};
 
-use crate::authority::AuthorityError;
 use crate::certificate::only_section;
 use crate::provider::provider;
 
@@ -38,21 +37,21 @@ pub struct CertificateRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidRequest {
     /// It is too long.
-    #[error("has more than {MAX_REQUEST_BYTES} bytes")]
+    #[error("the certificate request has more than {MAX_REQUEST_BYTES} bytes")]
     TooLong,
     /// It is not one PEM section of the right kind, and nothing else.
-    #[error("is not exactly one PEM section `CERTIFICATE REQUEST`")]
+    #[error("the certificate request is not exactly one PEM section `CERTIFICATE REQUEST`")]
     Pem,
     /// The section holds something else.
-    #[error("cannot be read as PKCS #10")]
+    #[error("the certificate request cannot be read as PKCS #10")]
     Unreadable,
     /// Its key is of another kind or size.
     #[error(
-        "has a key that is not supported: use ECDSA P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits"
+        "the certificate request has a key that is not supported: use ECDSA P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits"
     )]
     Key,
     /// The signature is of another kind, or not by the key.
-    #[error("is not signed by its key")]
+    #[error("the certificate request is not signed by its key")]
     Signature,
 }
 
@@ -62,8 +61,8 @@ impl CertificateRequest {
     /// Reads a request and verifies its signature.
     ///
     /// # Errors
-    /// [`AuthorityError::Request`] says what is wrong with it.
-    pub fn from_pem(text: &str) -> Result<Self, AuthorityError> {
+    /// [`InvalidRequest`] says what is wrong with it.
+    pub fn from_pem(text: &str) -> Result<Self, InvalidRequest> {
         Ok(Self { key: read(text)? })
     }
 }

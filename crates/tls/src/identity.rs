@@ -9,10 +9,10 @@ use rustls_pki_types::CertificateDer;
 use sidegate_policy::principal::{InvalidSpiffeId, SpiffeId};
 use thiserror::Error;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
-use crate::certificate::validity_of;
+use crate::certificate::{certificates, validity_of};
 
 const SCHEME: &str = "spiffe:";
 
@@ -25,6 +25,9 @@ pub struct PeerCertificate {
     pub common_name: Option<String>,
     /// When it ends, in seconds since 1970.
     pub not_after_unix: i64,
+    /// The identifier of the key that signed it (RFC 5280, section 4.2.1.1), in
+    /// hexadecimal digits; none when the certificate does not say.
+    pub authority_key_id: Option<String>,
 }
 
 /// Why a certificate that was issued by a trusted authority names nobody.
@@ -54,7 +57,44 @@ pub(crate) fn identity_of(
         spiffe_id: spiffe_id(&parsed)?,
         common_name: common_name(&parsed),
         not_after_unix: validity_of(&parsed).not_after_unix,
+        authority_key_id: authority_key_id(&parsed),
     })
+}
+
+/// The identifiers of the keys of authorities (RFC 5280, section 4.2.1.2), in
+/// hexadecimal digits, without those that have none or cannot be read.
+#[must_use]
+pub fn key_ids(authorities_pem: &str) -> Vec<String> {
+    let found = certificates(authorities_pem.as_bytes()).unwrap_or_default();
+    let id = |certificate: &CertificateDer<'_>| {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let mut extensions = parsed.iter_extensions();
+        extensions.find_map(|it| key_id(it.parsed_extension()))
+    };
+    found.iter().filter_map(id).collect()
+}
+
+fn key_id(extension: &ParsedExtension<'_>) -> Option<String> {
+    if let ParsedExtension::SubjectKeyIdentifier(id) = extension {
+        Some(hex(id.0))
+    } else {
+        None
+    }
+}
+
+fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<String> {
+    let mut extensions = certificate.iter_extensions();
+    extensions.find_map(|it| {
+        if let ParsedExtension::AuthorityKeyIdentifier(id) = it.parsed_extension() {
+            id.key_identifier.as_ref().map(|id| hex(id.0))
+        } else {
+            None
+        }
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {

@@ -41,7 +41,7 @@ pub use authority::{Authority, AuthorityError};
 pub use certificate::{PemFault, Validity};
 pub use certificate_request::{CertificateRequest, InvalidRequest};
 pub use client::{ClientTls, client_config};
-pub use identity::{InvalidIdentity, PeerCertificate};
+pub use identity::{InvalidIdentity, PeerCertificate, key_ids};
 pub use invalid_tls::InvalidTls;
 pub use material::{PrivateKeyPem, ServerMaterial, TlsMode};
 pub use own_certificate::validity;

@@ -16,7 +16,7 @@ use crate::server::server_config_at;
 use crate::{
     AcceptError, Authority, ClientStream, ClientTls, InvalidRoots, InvalidTls, PeerCertificate,
     PemFault, PrivateKeyPem, ServerMaterial, ServerStream, Subject, TlsAcceptor, TlsMode, Usages,
-    client_config, server_config_with,
+    client_config, key_ids, server_config_with,
 };
 
 const DAY: i64 = 24 * 3600;
@@ -278,10 +278,14 @@ async fn in_mode_optional_a_certificate_is_not_needed_and_named_when_shown() {
         spiffe_id,
         common_name,
         not_after_unix,
+        authority_key_id,
     } = served.expect("accepted").1.expect("shown");
     assert_eq!(spiffe_id, workload().spiffe_id);
     assert_eq!(common_name.as_deref(), Some("the-uid"));
     assert!((now() + 2 * DAY - 60..=now() + 2 * DAY).contains(&not_after_unix));
+    let ids = key_ids(workloads.certificate_pem());
+    assert_eq!(authority_key_id.as_ref(), ids.first());
+    assert!(authority_key_id.is_some());
     connected.expect("connected");
 }
 

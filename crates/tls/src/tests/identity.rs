@@ -1,11 +1,15 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 use rcgen::{CustomExtension, SanType};
 use rustls_pki_types::CertificateDer;
+use sidegate_policy::clock::{Clock as _, SystemClock};
 use sidegate_policy::principal::InvalidSpiffeId;
 
-use super::pki::{BOTH, Ca, client, meet, mutual, reason, uri_name};
+use super::pki::{BOTH, Ca, client, meet, mutual, reason, subject, uri_name};
+use crate::certificate::certificates;
 use crate::identity::identity_of;
-use crate::{AcceptError, InvalidIdentity};
+use crate::{AcceptError, Authority, InvalidIdentity, key_ids};
 
 const ID: &str = "spiffe://td.example/ns/a/sa/x";
 
@@ -213,4 +217,28 @@ proptest! {
             prop_assert!(id.as_str().starts_with("spiffe://"));
         }
     }
+}
+
+/// A certificate names the key that signed it, so that it can be told which of
+/// several authorities that was.
+#[test]
+fn the_authority_of_a_certificate_is_known_by_its_key() {
+    let now = SystemClock.unix_seconds();
+    let authority = || Authority::create("root", now, Duration::from_secs(7200));
+    let (one, other) = (authority().expect("one"), authority().expect("another"));
+    let both = format!("{}{}", one.certificate_pem(), other.certificate_pem());
+    let ids = key_ids(&both);
+    assert_eq!(ids.len(), 2);
+    assert_ne!(ids[0], ids[1]);
+    for (signer, id) in [(&one, &ids[0]), (&other, &ids[1])] {
+        // As the operator has it after a restart.
+        let signer = Authority::from_pem(signer.certificate_pem(), signer.key_pem());
+        let signer = signer.expect("an authority");
+        let issued = signer.issue(&subject(), now, Duration::from_secs(3600));
+        let (certificate_pem, _) = issued.expect("a certificate");
+        let der = certificates(certificate_pem.as_bytes()).expect("PEM");
+        let peer = identity_of(&der[0]).expect("readable");
+        assert_eq!(peer.authority_key_id.as_ref(), Some(id));
+    }
+    assert!(key_ids("").is_empty() && key_ids("nobody").is_empty());
 }
