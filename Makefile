@@ -12,6 +12,9 @@ CLIENTS := tests/clients
 export SIDEGATE_TEST_PYTHON := $(VENV)/bin/python
 export SIDEGATE_TEST_NODE   := $(NODE)
 export SIDEGATE_TEST_CLIENTS := $(TOOLS)/clients
+# And what lets the clock of a process run fast.
+FAKETIME := $(TOOLS)/faketime/libfaketimeMT.so.1
+export SIDEGATE_TEST_FAKETIME := $(FAKETIME)
 
 .DEFAULT_GOAL := help
 
@@ -38,7 +41,7 @@ test: test-tools api-tools ## Install what the tests need and run all tests
 	fi
 
 .PHONY: test-tools
-test-tools: $(VENV)/.installed $(TOOLS)/clients/.installed ## Install the official MCP clients that tests use
+test-tools: $(VENV)/.installed $(TOOLS)/clients/.installed $(FAKETIME) ## Install the official MCP clients and the fast clock that tests use
 
 $(VENV)/.installed: $(CLIENTS)/requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "the tests need Python 3.11 or later: install it or set PYTHON=" >&2; exit 1; }
@@ -51,6 +54,14 @@ $(TOOLS)/clients/.installed: $(CLIENTS)/package.json $(CLIENTS)/package-lock.jso
 	mkdir -p $(TOOLS)/clients
 	cp $(CLIENTS)/package.json $(CLIENTS)/package-lock.json $(CLIENTS)/*.mjs $(TOOLS)/clients/
 	cd $(TOOLS)/clients && $(NPM) ci --silent --no-audit --no-fund
+	touch $@
+
+# The package has the source; what it builds itself leaves waits as they are.
+$(FAKETIME): $(VENV)/.installed
+	mkdir -p $(@D)
+	cd $$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/libfaketime/vendor/libfaketime/src && \
+	  cp *.c *.h *.map Makefile $(@D)/
+	$(MAKE) --silent -C $(@D) $(@F) FAKETIME_COMPILE_CFLAGS="-UFAKE_STAT -UFAKE_UTIME -UFAKE_PTHREAD -Wno-error"
 	touch $@
 
 .PHONY: api-tools
@@ -75,6 +86,17 @@ images: cluster-tools ## Build the container images of the test cluster into tar
 	$(IMAGE) --name sidegate-operator:$(VERSION) --user 65532 --out $(IMAGES)/sidegate-operator.tar --binary target/debug/sidegate-operator
 	$(IMAGE) --name e2e-actor:dev --user 65534 --out $(IMAGES)/e2e-actor.tar --binary target/debug/e2e-actor
 
+BUILDER  ?= podman
+REGISTRY ?=
+.PHONY: release-images
+# Without its cache, buildah would compile everything once per image.
+release-images: export BUILDAH_LAYERS = true
+release-images: ## Build the images that people run, from source (BUILDER=podman|docker|buildah, REGISTRY=HOST/PATH)
+	@command -v $(BUILDER) >/dev/null || { echo "$(BUILDER) is missing: install podman, or choose with BUILDER=docker or BUILDER=buildah" >&2; exit 1; }
+	for image in sidegate sidegate-operator; do \
+	  $(BUILDER) build -f Containerfile --target $$image -t $(if $(REGISTRY),$(REGISTRY)/)$$image:$(VERSION) . || exit 1; \
+	done
+
 .PHONY: cluster-up
 cluster-up: images ## Start a cluster of one node in namespaces, with the images (root)
 	@tests/cluster/up.sh $(ARCHIVES)
@@ -88,7 +110,7 @@ kubectl: ## Talk to the cluster: make kubectl ARGS="get pods -A"
 	@tests/cluster/enter.sh kubectl $(ARGS)
 
 .PHONY: e2e
-e2e: images ## The test in a whole cluster, from its start to its end (root)
+e2e: test-tools images ## The test in a whole cluster, from its start to its end (root)
 	@tests/cluster/down.sh
 	@trap 'tests/cluster/down.sh' EXIT; trap 'exit 130' INT TERM; \
 	tests/cluster/up.sh $(ARCHIVES) && ./target/debug/e2e-scenario

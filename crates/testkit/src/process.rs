@@ -1,5 +1,6 @@
 //! The built `sidegate` and `sidegate-dev` as processes.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub struct SidegateProcess {
 
 /// What a process wrote so far.
 #[derive(Debug, Clone, Default)]
-struct Output {
+pub(crate) struct Output {
     text: Arc<Mutex<String>>,
     ended: Arc<AtomicBool>,
 }
@@ -124,6 +125,11 @@ impl Process {
         self.stderr.text()
     }
 
+    /// Its standard error, to be read by somebody who does not have it.
+    pub(crate) fn log(&self) -> Output {
+        self.stderr.clone()
+    }
+
     /// Waits until it wrote this to standard output.
     ///
     /// # Panics
@@ -207,7 +213,7 @@ impl SidegateProcess {
     pub fn start_in_shell(script: &str, config: &Path, arguments: &[&str]) -> Self {
         let source = config.display().to_string();
         let arguments = [&["--config", &source], arguments].concat();
-        Self::run_in_shell(script, config, &arguments)
+        Self::run_in_shell(script, config, &arguments, Vec::new())
     }
 
     /// Starts `sidegate run` in `dir` with its service ports on loopback; the
@@ -217,10 +223,28 @@ impl SidegateProcess {
     /// It is not built or does not start.
     #[must_use]
     pub fn run(dir: &Path, arguments: &[&str]) -> Self {
-        Self::run_in_shell("exec \"$@\"", dir, arguments)
+        Self::run_with(dir, arguments, Vec::new())
     }
 
-    fn run_in_shell(script: &str, dir: &Path, arguments: &[&str]) -> Self {
+    /// The same with variables in its environment.
+    ///
+    /// # Panics
+    /// It is not built or does not start.
+    #[must_use]
+    pub fn run_with(
+        dir: &Path,
+        arguments: &[&str],
+        environment: Vec<(&'static str, OsString)>,
+    ) -> Self {
+        Self::run_in_shell("exec \"$@\"", dir, arguments, environment)
+    }
+
+    fn run_in_shell(
+        script: &str,
+        dir: &Path,
+        arguments: &[&str],
+        environment: Vec<(&'static str, OsString)>,
+    ) -> Self {
         const ANY_PORT: &str = "127.0.0.1:0";
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh"]).arg(binary("sidegate"));
@@ -230,7 +254,7 @@ impl SidegateProcess {
                 command.args([flag, ANY_PORT]);
             }
         }
-        command.args(arguments).current_dir(dir);
+        command.args(arguments).current_dir(dir).envs(environment);
         Self {
             process: Process::spawn(&mut command),
         }
@@ -292,13 +316,7 @@ impl SidegateProcess {
     async fn logged(&mut self, message: &str, field: &str, value: &str) -> SocketAddr {
         let what = format!("the log says `{message}` of `{value}`");
         until(&what, || {
-            let log = self.process.stderr();
-            let lines = log
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let found = lines
-                .filter(|line| line["message"] == message && line[field] == value)
-                .find_map(|line| line["address"].as_str()?.parse().ok());
+            let found = self.process.log().address(message, field, value);
             if found.is_none() {
                 self.assert_runs();
             }
@@ -336,7 +354,19 @@ impl Output {
         });
     }
 
-    fn has_ended(&self) -> bool {
+    /// The address in the line with this message and field.
+    pub(crate) fn address(&self, message: &str, field: &str, value: &str) -> Option<SocketAddr> {
+        let log = self.text();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .filter(|line| line["message"] == message && line[field] == value)
+            .find_map(|line| line["address"].as_str()?.parse().ok())
+    }
+
+    /// Whether the process closed it, as it does at the latest when it ends.
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
 

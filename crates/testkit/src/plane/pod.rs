@@ -1,15 +1,18 @@
 //! A pod whose sidecar is a process here. The test is its kubelet: it gets the
 //! pod a token and the trust bundle, and says whether it is ready.
 
+mod kubelet;
+
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sidegate_dev::certificates::Issued;
 use tokio::time::{Instant, sleep};
 
-use super::{PATIENCE, Patch, Plane, STEP};
+pub(super) use self::kubelet::replace;
+use super::{FastClock, PATIENCE, Plane, STEP, Sidecars};
 use crate::client::Client;
 use crate::process::SidegateProcess;
 
@@ -38,7 +41,10 @@ pub struct PodProcess {
     dir: PathBuf,
     url: String,
     listen: Option<String>,
+    clock: Option<FastClock>,
     sidecar: Option<SidegateProcess>,
+    sidecars: Sidecars,
+    log_level: &'static str,
 }
 
 // === impl PodWish ===
@@ -104,7 +110,10 @@ impl PodProcess {
             dir,
             url: format!("https://localhost:{}", plane.streams.port()),
             listen: None,
+            clock: None,
             sidecar: None,
+            sidecars: plane.sidecars.clone(),
+            log_level: plane.log_level,
         };
         pod.says_of_itself(plane, false).await;
         pod
@@ -142,83 +151,6 @@ impl PodProcess {
         self.dir.join(name)
     }
 
-    /// Writes its status as a kubelet does, and leaves what others wrote there.
-    ///
-    /// # Panics
-    /// It is refused.
-    pub async fn says_of_itself(&self, plane: &Plane, ready: bool) {
-        let ready = if ready { "True" } else { "False" };
-        let status = json!({"status": {
-            "phase": "Running",
-            "podIP": self.address,
-            "podIPs": [{"ip": self.address}],
-            "conditions": [{"type": "Ready", "status": ready}],
-        }});
-        let path = format!("{}/status", self.path());
-        let _ = plane.api.patch(&path, Patch::Strategic, &status).await;
-    }
-
-    /// A token that is bound to it, for an audience.
-    ///
-    /// # Panics
-    /// It is refused.
-    pub async fn token(&self, plane: &Plane, audience: &str) -> String {
-        let spec = json!({
-            "audiences": [audience],
-            "expirationSeconds": 3600,
-            "boundObjectRef": {
-                "kind": "Pod",
-                "apiVersion": "v1",
-                "name": self.name,
-                "uid": self.uid,
-            },
-        });
-        plane.api.token(&self.namespace, &self.name, &spec).await
-    }
-
-    /// Puts a token where the sidecar looks for it.
-    ///
-    /// # Panics
-    /// It cannot be written.
-    pub fn has_token(&self, token: &str) {
-        replace(&self.file("token"), token);
-    }
-
-    /// Waits for the trust bundle of its namespace and puts it where the
-    /// sidecar looks for it.
-    ///
-    /// # Panics
-    /// The operator does not write it.
-    pub async fn mounts_trust(&self, plane: &Plane) {
-        let path = format!(
-            "/api/v1/namespaces/{}/configmaps/sidegate-trust",
-            self.namespace
-        );
-        let end = Instant::now() + PATIENCE;
-        let data = loop {
-            if let Some(mut bundle) = plane.api.find(&path).await {
-                break bundle["data"].take();
-            }
-            assert!(Instant::now() < end, "there is no trust bundle");
-            sleep(STEP).await;
-        };
-        let dir = self.file("trust");
-        fs::create_dir_all(&dir).expect("a directory");
-        for (name, text) in data.as_object().expect("files") {
-            replace(&dir.join(name), text.as_str().expect("text"));
-        }
-    }
-
-    /// Everything that a kubelet does before it starts a sidecar.
-    ///
-    /// # Panics
-    /// Something is refused or missing.
-    pub async fn mounts(&self, plane: &Plane) {
-        let token = self.token(plane, AUDIENCE).await;
-        self.has_token(&token);
-        self.mounts_trust(plane).await;
-    }
-
     /// Starts its sidecar with what is mounted; kills the one that runs.
     ///
     /// # Panics
@@ -243,13 +175,34 @@ impl PodProcess {
             "--health",
             &health,
             "--log-level",
-            "debug",
+            self.log_level,
         ];
         if let Some(listen) = &self.listen {
             arguments.extend(["--listen", listen]);
         }
-        let sidecar = SidegateProcess::run(&self.dir, &arguments);
+        let environment = self.clock.as_mut().map(FastClock::starts);
+        let environment = environment.unwrap_or_default();
+        let mut sidecar = SidegateProcess::run_with(&self.dir, &arguments, environment);
+        self.sidecars.started(&self.uid, sidecar.process().log());
         self.sidecar = Some(sidecar);
+    }
+
+    /// What is started in it from now on has a clock that runs `pace` times as
+    /// fast as others.
+    ///
+    /// # Panics
+    /// The library that does it is missing.
+    pub fn has_fast_clock(&mut self, pace: u32) {
+        self.clock = Some(FastClock::new(&self.dir, pace));
+    }
+
+    /// The clock that it was given.
+    ///
+    /// # Panics
+    /// It was given none.
+    #[must_use]
+    pub fn clock(&mut self) -> &mut FastClock {
+        self.clock.as_mut().expect("a clock")
     }
 
     /// Starts its sidecar, waits until it is ready and says so.
@@ -388,14 +341,4 @@ async fn create(plane: &Plane, namespace: &str, pod: &Value) -> Value {
         assert!(is_early, "the pod is refused: {text}");
         sleep(STEP).await;
     }
-}
-
-/// The receiver of tokens for the operator.
-pub(super) const AUDIENCE: &str = "sidegate.dev";
-
-/// Writes a file in place of another, so that nobody reads half of it.
-fn replace(path: &Path, text: &str) {
-    let next = path.with_extension("next");
-    fs::write(&next, text).expect("a file");
-    fs::rename(&next, path).expect("a file");
 }
