@@ -15,6 +15,7 @@
 
 mod envelope;
 pub mod frame;
+mod reference_versions;
 mod version;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use serde_json::value::RawValue;
 
 use crate::sidecar_config::SecretText;
 
+pub use self::reference_versions::{MAX_REFERENCE_NAME, MAX_REFERENCES, ReferenceVersions};
 pub use self::version::SnapshotVersion;
 
 /// The protocol of this module, for ALPN (RFC 7301).

@@ -8,6 +8,7 @@ fn version(epoch: u64, revision: u64, hash: &str) -> SnapshotVersion {
         epoch,
         revision,
         hash: hash.to_owned(),
+        references: Default::default(),
     }
 }
 
@@ -26,6 +27,73 @@ fn what_was_made_with_less_knowledge_is_older() {
         version(2, 9, "b"),
     ] {
         assert!(!not_older.is_older_than(&now), "{not_older}");
+    }
+}
+
+fn with_keys(version: SnapshotVersion, keys: u64) -> SnapshotVersion {
+    let references = [("ConfigMap/keys".to_owned(), keys)];
+    SnapshotVersion {
+        references: references.into_iter().collect(),
+        ..version
+    }
+}
+
+#[test]
+fn an_old_value_of_a_reference_is_older_however_new_the_gateway_is() {
+    let now = with_keys(version(2, 10, "b"), 500);
+    for older in [10, 11].map(|revision| with_keys(version(2, revision, "a"), 499)) {
+        assert!(older.is_older_than(&now), "{older}");
+    }
+    // Neither may follow the other.
+    let other = with_keys(version(2, 11, "a"), 499);
+    assert!(now.is_older_than(&other) && other.is_older_than(&now));
+    for not_older in [
+        with_keys(version(2, 10, "a"), 500),
+        with_keys(version(3, 1, "a"), 1),
+        version(2, 10, "a"),
+        with_keys(version(2, 9, "b"), 499),
+    ] {
+        assert!(!not_older.is_older_than(&now), "{not_older}");
+    }
+}
+
+#[test]
+fn a_version_of_an_older_program_is_read_and_written_as_it_was() {
+    let text = r#"{"epoch":1,"revision":2,"hash":"c"}"#;
+    let read: SnapshotVersion = serde_json::from_str(text).expect("reads");
+    assert_eq!(read, version(1, 2, "c"));
+    assert_eq!(serde_json::to_string(&read).expect("JSON"), text);
+    let named = with_keys(read.clone(), 500);
+    let text = serde_json::to_string(&named).expect("JSON");
+    assert!(
+        text.ends_with(r#","references":{"ConfigMap/keys":500}}"#),
+        "{text}"
+    );
+    assert!(named.is_same_as(&read) && named != read);
+}
+
+fn any_version() -> impl Strategy<Value = SnapshotVersion> {
+    let references = prop::collection::btree_map("Secret/[ab]", 0_u64..3, 0..3);
+    (0_u64..2, 0_u64..3, "[ab]", references).prop_map(|(epoch, revision, hash, references)| {
+        SnapshotVersion {
+            references: references.into_iter().collect(),
+            ..version(epoch, revision, &hash)
+        }
+    })
+}
+
+proptest! {
+    /// After a version was taken, nothing may follow that could not have
+    /// followed the one before it.
+    #[test]
+    fn what_is_not_forgotten_is_not_taken_later(
+        before in any_version(), now in any_version(), next in any_version(),
+    ) {
+        let kept = now.clone().not_forgetting(&before);
+        prop_assert_eq!(&kept.hash, &now.hash);
+        prop_assert!(!kept.lags_behind(&before) && !kept.lags_behind(&now));
+        let lags = next.lags_behind(&before) || next.lags_behind(&now);
+        prop_assert_eq!(next.lags_behind(&kept), lags);
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn check<S>(
             continue;
         };
         // Several values of one Secret need its word once.
-        let consents = !judged.insert(name) || consents(check, field, secret, hosts);
+        let consents = !judged.insert(name) || consents(check, field, (secret, key), hosts);
         if consents {
             let found = value(secret, key);
             check.refuse_err_because(Cause::SecretNotFound, &format!("{field}.key"), found);
@@ -55,11 +55,11 @@ pub(super) fn check<S>(
     }
 }
 
-/// Whether a Secret may be sent to all of `hosts`; refused, if not.
+/// Whether a value of a Secret may be sent to all of `hosts`; refused, if not.
 fn consents<S>(
     check: &mut Check<'_, S>,
     field: &str,
-    secret: &SecretDocument,
+    (secret, key): (&SecretDocument, &str),
     hosts: &[Destination],
 ) -> bool {
     let field = format!("{field}.name");
@@ -68,10 +68,15 @@ fn consents<S>(
     if secret.secret_type != OPAQUE && !secret.secret_type.starts_with(OWN_TYPES) {
         let message = format!(
             "{of} has type `{}`, which is for another use: keep credentials in a Secret of type \
-             {OPAQUE}",
+             {OPAQUE}, which its owner makes of a file `{key}`",
             secret.secret_type
         );
-        check.refuse_because(refused, &field, message);
+        let SecretDocument {
+            namespace, name, ..
+        } = secret;
+        let command =
+            format!("kubectl create secret generic {name}-key -n {namespace} --from-file={key}");
+        check.refuse_with(refused, &field, message, &command);
         return false;
     }
     if hosts.is_empty() {

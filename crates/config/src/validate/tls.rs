@@ -61,10 +61,14 @@ fn secret<'a>(check: &mut Check<'a>, name: &str) -> Option<&'a SecretDocument> {
     if secret.secret_type != TLS_SECRET {
         let message = format!(
             "Secret {namespace}/{name} has type `{}`: it must have type {TLS_SECRET}, by which \
-             its owner consents to this use",
+             its owner consents to this use; a type stays as it is, so its owner makes another one",
             secret.secret_type
         );
-        check.refuse_because(Cause::SecretNotOptedIn, NAME, message);
+        let command = format!(
+            "kubectl create secret generic {name}-tls -n {namespace} --type={TLS_SECRET} \
+             --from-file=tls.crt --from-file=tls.key --from-file=ca.crt"
+        );
+        check.refuse_with(Cause::SecretNotOptedIn, NAME, message, &command);
         return None;
     }
     Some(secret)
