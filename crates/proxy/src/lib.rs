@@ -33,6 +33,7 @@ pub mod run;
 pub mod runtime;
 mod session;
 pub mod shared;
+mod sockets;
 mod stream;
 mod task;
 mod upstream;

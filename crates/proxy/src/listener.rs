@@ -9,7 +9,6 @@
 //! the sidecar restarts. A port that is held is never bound here.
 
 mod descriptors;
-mod open;
 mod plan;
 mod turned_away;
 
@@ -25,14 +24,15 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use self::descriptors::most_connections;
-pub(crate) use self::open::open;
 pub use self::plan::{ListenError, ListenOptions};
-pub(crate) use self::plan::{Wanted, machine_addresses, plan};
+pub(crate) use self::plan::{Wanted, plan};
 use self::turned_away::{HeldSocket, TurnedAway};
 use crate::connection::transport::Transport;
 use crate::connection::{self, Accepted};
 use crate::hold::{HeldSockets, Keeper, Ours};
 use crate::shared::Shared;
+pub use crate::sockets::NoMachineAddress;
+use crate::sockets::open;
 
 /// Waits after an accept that failed for want of resources: file descriptors
 /// come back only when connections close, so trying at once only burns time.

@@ -10,77 +10,38 @@ mod foreign;
 mod secure;
 pub(crate) mod service_port;
 mod standing;
+mod start;
 pub(crate) mod status;
 
 use std::fmt;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sidegate_config::probes::RewrittenProbes;
 use sidegate_config::sidecar_config::SidecarConfig;
-use sidegate_policy::clock::Clock;
-use sidegate_telemetry::audit::AuditLog;
-use sidegate_telemetry::logging::LogHandle;
-use sidegate_telemetry::metrics::Metrics;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 pub use self::files::{FileSource, FollowingSidecar, RunError, run_from_files};
-use self::service_port::{Answering, ServicePort};
+use self::service_port::ServicePort;
 pub(crate) use self::standing::Standing;
+pub use self::start::{HEALTH_PORT, RunOptions, StartError};
+pub(crate) use self::start::{health_addresses, open};
 use self::status::Status;
-use crate::admin::Admin;
 use crate::connection::transport::Transport;
 use crate::drain::Drain;
-use crate::health::{self, AppHealth};
-use crate::listener::{
-    BoundListener, ListenError, ListenOptions, Listeners, machine_addresses, plan,
-};
+use crate::health;
+use crate::listener::{BoundListener, ListenError, ListenOptions, Listeners, plan};
 use crate::runtime::{BuildError, BuildOptions, Runtime};
 use crate::shared::Shared;
-
-/// The port of `/healthz`, `/readyz` and `/metrics` unless told otherwise.
-pub const HEALTH_PORT: u16 = 15021;
+use crate::sockets::machine_addresses;
 
 /// `limits.drainTimeout` of a sidecar that never got a configuration.
 const DRAIN_WITHOUT_CONFIG: Duration = Duration::from_secs(1);
 /// How often readiness is looked at while waiting for it.
 const READY_POLL: Duration = Duration::from_millis(5);
-
-/// What a sidecar needs to know beside its configuration.
-pub struct RunOptions {
-    /// Where the traffic listeners are.
-    pub listen: ListenOptions,
-    /// The admin port; loopback.
-    pub admin: SocketAddr,
-    /// The health port; none: [`HEALTH_PORT`] on the addresses of the traffic
-    /// listeners.
-    pub health: Option<SocketAddr>,
-    /// Probes of the other containers, which the health port answers.
-    pub probes: RewrittenProbes,
-    /// What differs between the desk and a pod.
-    pub build: BuildOptions,
-    /// The clock of every check.
-    pub clock: Arc<dyn Clock>,
-    /// The metric registry.
-    pub metrics: Arc<Metrics>,
-    /// Where decisions are written.
-    pub audit: Arc<AuditLog>,
-    /// The log, if its level can be changed.
-    pub log: Option<LogHandle>,
-}
-
-impl fmt::Debug for RunOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunOptions")
-            .field("listen", &self.listen)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A sidecar that runs until it is stopped or dropped.
 pub struct Sidecar {
@@ -93,24 +54,6 @@ pub struct Sidecar {
     listeners: Mutex<Listeners>,
     admin: ServicePort,
     health: Vec<ServicePort>,
-}
-
-/// Why a sidecar cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A service port cannot be bound.
-    #[error("cannot listen on {address} ({port} port): {source}")]
-    ServicePort {
-        /// Which of the two.
-        port: &'static str,
-        /// Its address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// There is no address to listen on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
 }
 
 /// Why a configuration was refused; what was in force before still is.
@@ -136,50 +79,6 @@ pub enum Drained {
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// Opens the service ports. The sidecar is not ready, and listens for no
-    /// traffic, until the first [`Sidecar::apply`].
-    ///
-    /// # Errors
-    /// [`StartError`] names the port that cannot be opened.
-    pub async fn start(options: RunOptions) -> Result<Self, StartError> {
-        let RunOptions {
-            listen,
-            admin,
-            health,
-            probes,
-            build,
-            clock,
-            metrics,
-            audit,
-            log,
-        } = options;
-        let shared = Shared::new(metrics, audit, clock, Drain::new());
-        let status = Arc::new(Status::default());
-        let on_admin = Admin {
-            shared: Arc::clone(&shared),
-            status: Arc::clone(&status),
-            log,
-        }
-        .answering();
-        let admin = open("admin", admin, on_admin).await?;
-        let app_health = Arc::new(AppHealth::new(&probes));
-        let mut health_ports = Vec::new();
-        for address in health_addresses(health, &listen)? {
-            let on_health = health::answering(Arc::clone(&shared), Arc::clone(&app_health));
-            health_ports.push(open("health", address, on_health).await?);
-        }
-        Ok(Self {
-            shared,
-            status,
-            transport: Arc::new(ArcSwap::new(Transport::new(None))),
-            listen,
-            build,
-            listeners: Mutex::default(),
-            admin,
-            health: health_ports,
-        })
-    }
-
     /// Puts a configuration in force, or leaves everything as it is.
     ///
     /// # Errors
@@ -297,11 +196,12 @@ impl Sidecar {
     ) -> Result<(), ApplyError> {
         let mut listeners = self.listeners.lock().await;
         let previous = self.shared.runtime.load_full();
-        let built = Runtime::build(config, &self.build, &self.shared, previous.as_deref())?;
+        let surroundings = self.shared.surroundings(self.build);
+        let built = Runtime::build(config, &surroundings, previous.as_deref())?;
         let configured = Arc::clone(&built.config);
         let runtime = Arc::new(match standing {
             Standing::Enforced => built,
-            Standing::Withdrawn => built.withdrawn(&self.build, &self.shared)?,
+            Standing::Withdrawn => built.withdrawn(&surroundings)?,
         });
         let wanted = plan(&configured.servers, &self.listen, machine_addresses)?;
         let prepared = tokio::select! {
@@ -367,36 +267,4 @@ impl fmt::Debug for Sidecar {
             .field("listeners", &self.listeners())
             .finish_non_exhaustive()
     }
-}
-
-pub(crate) async fn open(
-    port: &'static str,
-    address: SocketAddr,
-    answering: Answering,
-) -> Result<ServicePort, StartError> {
-    let opened = ServicePort::start(address, answering)
-        .await
-        .map_err(|source| StartError::ServicePort {
-            port,
-            address,
-            source,
-        })?;
-    // The only place that says which port the system chose for port 0.
-    info!(port, address = %opened.address(), "service port open");
-    Ok(opened)
-}
-
-pub(crate) fn health_addresses(
-    health: Option<SocketAddr>,
-    listen: &ListenOptions,
-) -> Result<Vec<SocketAddr>, ListenError> {
-    let addresses: Vec<IpAddr> = match (health, listen.bind) {
-        (Some(health), _) => return Ok(vec![health]),
-        (None, Some(bind)) => vec![bind],
-        (None, None) => machine_addresses()?,
-    };
-    Ok(addresses
-        .into_iter()
-        .map(|address| SocketAddr::new(address, HEALTH_PORT))
-        .collect())
 }

@@ -17,15 +17,18 @@ use sidegate_config::sidecar_config::{
     AuthenticationConfig, IssuerConfig, KeysConfig, Limits, SidecarConfig,
 };
 use sidegate_mcp::ScanLimits;
+use sidegate_policy::clock::Clock;
 use sidegate_policy::policy_config::PolicyConfig;
 use sidegate_policy::policy_set::PolicySet;
+use sidegate_telemetry::metrics::Metrics;
 use sidegate_tls::{InvalidTls, ServerTls};
 use url::Url;
 
 pub(crate) use self::server::{McpServer, ProtectedResource};
 use self::tls::build_tls;
+use crate::identity::IssuedIdentity;
 use crate::session::SessionLimits;
-use crate::shared::Shared;
+use crate::upstream::pool::Pools;
 
 /// Why a configuration cannot be put in force.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +69,24 @@ pub struct BuildOptions {
     pub allow_loopback: bool,
 }
 
+/// What a configuration is built with. All of it outlives the [`Runtime`].
+pub struct Surroundings<'a> {
+    pub(crate) options: BuildOptions,
+    /// What the built-in authority gave this pod.
+    pub(crate) identity: Option<Arc<IssuedIdentity>>,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+    pub(crate) metrics: &'a Arc<Metrics>,
+    pub(crate) pools: &'a Pools,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One configuration in force.
 pub struct Runtime {
     /// The configuration that this was built from.
@@ -95,19 +116,18 @@ impl Runtime {
     /// all.
     pub fn build(
         config: SidecarConfig,
-        options: &BuildOptions,
-        shared: &Arc<Shared>,
+        surroundings: &Surroundings<'_>,
         previous: Option<&Runtime>,
     ) -> Result<Self, BuildError> {
-        let identity = shared.identity.load();
-        let tls = build_tls(&config.tls, identity.as_deref())?;
+        let tls = build_tls(&config.tls, surroundings.identity.as_deref())?;
         let policies = build_policies(&config)?;
         let servers = config
             .servers
             .iter()
-            .map(|server| McpServer::build(server, &config.authentication, shared).map(Arc::new))
+            .map(|server| McpServer::build(server, &config.authentication, surroundings.pools))
+            .map(|built| built.map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let authenticator = build_authenticator(&config, &policies, options, shared, previous)?;
+        let authenticator = build_authenticator(&config, &policies, surroundings, previous)?;
         Ok(Self {
             config: Arc::new(config),
             tls: ArcSwapOption::from(tls.map(Arc::new)),
@@ -122,11 +142,7 @@ impl Runtime {
     ///
     /// # Errors
     /// None is known: nothing is built but empty lists.
-    pub(crate) fn withdrawn(
-        &self,
-        options: &BuildOptions,
-        shared: &Arc<Shared>,
-    ) -> Result<Self, BuildError> {
+    pub(crate) fn withdrawn(&self, surroundings: &Surroundings<'_>) -> Result<Self, BuildError> {
         let config = SidecarConfig {
             version: String::new(),
             servers: Vec::new(),
@@ -142,7 +158,7 @@ impl Runtime {
             ..(*self.config).clone()
         };
         let policies = build_policies(&config)?;
-        let authenticator = build_authenticator(&config, &policies, options, shared, None)?;
+        let authenticator = build_authenticator(&config, &policies, surroundings, None)?;
         Ok(Self {
             config: Arc::new(config),
             tls: ArcSwapOption::from(self.tls.load_full()),
@@ -231,8 +247,7 @@ fn build_policies(config: &SidecarConfig) -> Result<PolicySet, BuildError> {
 fn build_authenticator(
     config: &SidecarConfig,
     policies: &PolicySet,
-    options: &BuildOptions,
-    shared: &Arc<Shared>,
+    surroundings: &Surroundings<'_>,
     previous: Option<&Runtime>,
 ) -> Result<Authenticator, BuildError> {
     let limits = &config.limits;
@@ -249,7 +264,7 @@ fn build_authenticator(
             cooldown: limits.jwks_cooldown,
             stale: limits.jwks_stale_after,
         },
-        allow_loopback: options.allow_loopback,
+        allow_loopback: surroundings.options.allow_loopback,
         hierarchy: policies.hierarchy().clone(),
     };
     let issuers = config
@@ -261,8 +276,8 @@ fn build_authenticator(
     Ok(Authenticator::new(
         settings,
         issuers,
-        Arc::clone(&shared.clock),
-        Arc::clone(&shared.metrics),
+        Arc::clone(surroundings.clock),
+        Arc::clone(surroundings.metrics),
         previous.map(|previous| &previous.authenticator),
     )?)
 }

@@ -11,7 +11,7 @@ use sidegate_telemetry::metrics::Metrics;
 use crate::drain::Drain;
 use crate::held::{Buffered, InProgress};
 use crate::identity::IssuedIdentity;
-use crate::runtime::Runtime;
+use crate::runtime::{BuildOptions, Runtime, Surroundings};
 use crate::session::SessionTable;
 use crate::task::TaskTable;
 use crate::upstream::pool::Pools;
@@ -71,6 +71,18 @@ impl Shared {
             buffered: Arc::default(),
             in_progress: Arc::new(InProgress::new()),
         })
+    }
+
+    /// What a configuration is built with.
+    #[must_use]
+    pub fn surroundings(&self, options: BuildOptions) -> Surroundings<'_> {
+        Surroundings {
+            options,
+            identity: self.identity.load_full(),
+            clock: &self.clock,
+            metrics: &self.metrics,
+            pools: &self.pools,
+        }
     }
 
     /// Puts a configuration in force for every request that starts from now

@@ -21,11 +21,6 @@ const HEARTBEAT: Duration = Duration::from_secs(HEARTBEAT_SECONDS);
 /// How often it is looked who else listens in the pod.
 const LISTENERS_LOOK: Duration = Duration::from_secs(5);
 
-/// How long a stream goes on that began without the certificate that it
-/// brought. The next one shows it; from then on a token alone is not enough for
-/// the replica of the operator that saw it.
-const WITHOUT_CERTIFICATE: Duration = Duration::from_secs(5);
-
 /// How a stream ended.
 pub(super) enum Ended {
     /// The sidecar is stopping.
@@ -97,7 +92,7 @@ impl Client {
         let drain = Arc::clone(self.sidecar.drain());
         let (mut heartbeat, mut token_look) = (every(HEARTBEAT), every(TOKEN_LOOK));
         let (mut tick, mut listeners_look) = (every(TICK), every(LISTENERS_LOOK));
-        let (mut told, began) = (None, Instant::now());
+        let mut told = None;
         self.ask_for_certificate(stream).await?;
         loop {
             tokio::select! {
@@ -110,8 +105,7 @@ impl Client {
                     self.ask_for_certificate(stream).await?;
                     let word = self.enforcement.tick(Instant::now()).await;
                     say(stream, word).await?;
-                    let could_show = self.link.could_show(self.sidecar.identity().as_deref());
-                    if could_show && began.elapsed() >= WITHOUT_CERTIFICATE {
+                    if self.link.has_to_show(self.sidecar.identity().as_deref()) {
                         return Ok(Left::ToShowCertificate);
                     }
                 }

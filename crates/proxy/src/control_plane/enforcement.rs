@@ -106,7 +106,7 @@ impl Enforcement {
             json: config,
         };
         let kept = Kept {
-            version,
+            version: self.not_forgetting(version),
             service_hosts,
             config: Some(config),
         };
@@ -134,24 +134,18 @@ impl Enforcement {
         }
         self.count("withdrawn");
         self.sidecar.withdraw().await;
+        // Whatever else it may say, this is what it means. In a lagging
+        // replica's words, it was withdrawn before.
+        let newest = self.not_forgetting(SnapshotVersion {
+            hash: String::new(),
+            ..version.clone()
+        });
         let known = [
             self.in_force.take(),
             self.waiting.take().map(|waiting| waiting.kept),
         ];
-        // Whatever else it may say, this is what it means.
-        let mut newest = SnapshotVersion {
-            hash: String::new(),
-            ..version.clone()
-        };
-        let mut config = None;
-        for kept in known.into_iter().flatten() {
-            // In a lagging replica's words, it was withdrawn before.
-            if kept.version.hash.is_empty() && order(&newest) < order(&kept.version) {
-                newest = kept.version;
-            }
-            config = config.or(kept.config);
-        }
         // The keys of the gateway go with it.
+        let config = known.into_iter().flatten().find_map(|kept| kept.config);
         let config = config.and_then(|config| config.without_secrets());
         self.now_in_force(Kept {
             version: newest,
@@ -251,15 +245,14 @@ impl Enforcement {
         let Some(in_force) = &mut self.in_force else {
             return false;
         };
-        let lags = order(version) < order(&in_force.version);
+        let lags = version.lags_behind(&in_force.version);
         let same = version.hash == in_force.version.hash
             && (lags || in_force.service_hosts == service_hosts);
         if !same {
             return false;
         }
-        if !lags {
-            in_force.version = version.clone();
-        }
+        // It may lag in one thing and be newer in another.
+        in_force.version = version.clone().not_forgetting(&in_force.version);
         self.waiting = None;
         self.count("unchanged");
         self.sidecar.confirmed();
@@ -271,11 +264,12 @@ impl Enforcement {
     /// behind what waits.
     fn waits_for(&self, version: &SnapshotVersion) -> bool {
         matches!(&self.waiting, Some(Waiting { kept, until: Until::Certificate })
-            if kept.version.hash == version.hash && order(version) < order(&kept.version))
+            if kept.version.hash == version.hash && version.lags_behind(&kept.version))
     }
 
-    fn reject_older(&self, version: &SnapshotVersion) -> Option<FromSidecar> {
-        let newest = match &self.waiting {
+    /// The version of what is in force or as good as taken.
+    fn newest(&self) -> Option<&SnapshotVersion> {
+        match &self.waiting {
             Some(Waiting {
                 kept,
                 until: Until::Certificate,
@@ -285,9 +279,30 @@ impl Enforcement {
                 ..
             })
             | None => self.version(),
+        }
+    }
+
+    /// A version that is taken. What this one does not refer to, a later one may
+    /// refer to again: an old value must not come back then.
+    fn not_forgetting(&self, version: SnapshotVersion) -> SnapshotVersion {
+        match self.newest() {
+            Some(newest) => version.not_forgetting(newest),
+            None => version,
+        }
+    }
+
+    fn reject_older(&self, version: &SnapshotVersion) -> Option<FromSidecar> {
+        let newest = self.newest()?;
+        if !version.is_older_than(newest) {
+            return None;
+        }
+        let is_about_references =
+            version.epoch == newest.epoch && version.revision >= newest.revision;
+        let message = if is_about_references {
+            format!("a Secret or ConfigMap in it is older than in {newest}")
+        } else {
+            format!("it is older than {newest}")
         };
-        let newest = newest.filter(|newest| version.is_older_than(newest))?;
-        let message = format!("it is older than {newest}");
         warn!(%version, in_force = %newest, "an older snapshot is not taken");
         self.count("older");
         Some(self.rejected(version.clone(), RejectReason::Older, &message))
@@ -376,10 +391,6 @@ impl Enforcement {
     fn count(&self, result: &'static str) {
         self.sidecar.metrics().snapshot(result);
     }
-}
-
-fn order(version: &SnapshotVersion) -> (u64, u64) {
-    (version.epoch, version.revision)
 }
 
 fn again(message: String) -> Until {

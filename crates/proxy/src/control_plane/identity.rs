@@ -113,9 +113,8 @@ impl Keeper {
     async fn keep_connected(&mut self) -> Infallible {
         loop {
             let began = Instant::now();
-            let lost = match self.connect().await {
-                Ok(never) => match never {},
-                Err(lost) => lost,
+            let Err(lost) = self.connect().await else {
+                continue;
             };
             let stood = began.elapsed();
             let wait = self.link.lost(&lost, stood, "the files stay as they are");
@@ -123,7 +122,8 @@ impl Keeper {
         }
     }
 
-    async fn connect(&mut self) -> Result<Infallible, Lost> {
+    /// Talks until there is a certificate that the next stream has to show.
+    async fn connect(&mut self) -> Result<(), Lost> {
         if self.identity.is_none() {
             // A clock may have been set. What is wrong was said at the start.
             let _problem = self.restore().await;
@@ -138,7 +138,7 @@ impl Keeper {
         &mut self,
         stream: &mut Stream<S>,
         mut token: SecretText,
-    ) -> Result<Infallible, StreamError>
+    ) -> Result<(), StreamError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -161,7 +161,12 @@ impl Keeper {
                 message = stream.receive() => self.take(message?).await?,
                 _ = heartbeat.tick() => stream.send(&FromSidecar::Heartbeat).await?,
                 _ = token_look.tick() => self.link.renew_token(stream, &mut token).await?,
-                _ = tick.tick() => self.tick(stream).await?,
+                _ = tick.tick() => {
+                    self.tick(stream).await?;
+                    if self.link.has_to_show(self.identity.as_ref()) {
+                        return Ok(());
+                    }
+                }
             }
         }
     }

@@ -27,6 +27,11 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 /// How often the token file is read.
 pub(super) const TOKEN_LOOK: Duration = Duration::from_secs(30);
 
+/// How long a stream goes on that began without the certificate that it
+/// brought. The next one shows it; from then on a token alone is not enough for
+/// the operator, for as long as that certificate lasts.
+const WITHOUT_CERTIFICATE: Duration = Duration::from_secs(2);
+
 /// What outlasts one stream.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -39,8 +44,9 @@ pub(super) struct Link {
     /// The certificate is not shown after the operator refused it: an authority
     /// that went takes its certificates with it.
     shows_certificate: bool,
-    /// Whether the last connection showed one.
-    showed: bool,
+    /// The one that the last connection showed.
+    showed: Option<String>,
+    welcomed_at: Instant,
     /// What was wrong when it was said last.
     complaint: Option<String>,
 }
@@ -62,7 +68,8 @@ impl Link {
             renewal: Renewal::default(),
             backoff: Backoff::default(),
             shows_certificate: true,
-            showed: true,
+            showed: None,
+            welcomed_at: Instant::now(),
             complaint: None,
         }
     }
@@ -81,15 +88,18 @@ impl Link {
     ) -> Result<(Stream<ClientStream<TcpStream>>, SecretText), DialError> {
         let token = dial::token(&self.token_file).await?;
         let shown = identity.filter(|it| self.may_show(it));
-        self.showed = shown.is_some();
+        self.showed = shown.map(|it| it.certificate_pem().to_owned());
         let connection = dial(&self.url, &self.trust_dir, shown).await?;
         Ok((Stream::new(connection), token))
     }
 
-    /// Whether the next connection would show a certificate that this one did
-    /// not.
-    pub(super) fn could_show(&self, identity: Option<&IssuedIdentity>) -> bool {
-        !self.showed && identity.is_some_and(|it| self.may_show(it))
+    /// Whether it is time for another connection, because that would show a
+    /// certificate that this one did not.
+    pub(super) fn has_to_show(&self, identity: Option<&IssuedIdentity>) -> bool {
+        self.welcomed_at.elapsed() >= WITHOUT_CERTIFICATE
+            && identity.is_some_and(|it| {
+                self.may_show(it) && self.showed.as_deref() != Some(it.certificate_pem())
+            })
     }
 
     fn may_show(&self, identity: &IssuedIdentity) -> bool {
@@ -100,6 +110,7 @@ impl Link {
     pub(super) fn welcomed(&mut self, pod: &str) {
         info!(url = %self.url, pod, "connected to the operator");
         self.complaint = None;
+        self.welcomed_at = Instant::now();
         self.renewal.forget_request();
     }
 

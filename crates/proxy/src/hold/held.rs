@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::exchange::HandOver;
-use crate::listener::{machine_addresses, open};
+use crate::sockets::{machine_addresses, open};
 
 /// How long a missing socket is not worth a word: the address of a pod comes
 /// late, and a sidecar gives back what it has.

@@ -43,8 +43,8 @@ fn free_address() -> SocketAddr {
 
 fn is_taken(address: SocketAddr) -> bool {
     let wildcard = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-    let taken = crate::listener::open(address).is_err();
-    assert_eq!(crate::listener::open(wildcard).is_err(), taken);
+    let taken = crate::sockets::open(address).is_err();
+    assert_eq!(crate::sockets::open(wildcard).is_err(), taken);
     taken
 }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use sidegate_config::sidecar_config::ServerConfig;
 
 use crate::hold::{HeldError, HeldSockets};
+use crate::sockets::NoMachineAddress;
 
 /// Where the traffic listeners shall be.
 #[derive(Debug, Clone, Default)]
@@ -36,12 +37,9 @@ pub enum ListenError {
         /// The refused address.
         address: SocketAddr,
     },
-    /// There is nothing but loopback to listen on.
-    #[error("no address but loopback to listen on: name one with `--bind`")]
-    NoAddress,
-    /// The machine's addresses cannot be read.
-    #[error("cannot read the addresses of this machine")]
-    Interfaces(#[source] io::Error),
+    /// The machine has no address to listen on.
+    #[error(transparent)]
+    Machine(#[from] NoMachineAddress),
     /// `--listen` names a server that does not exist.
     #[error("`--listen {0}=…` names no server of the gateway")]
     UnknownName(String),
@@ -82,7 +80,7 @@ pub(crate) struct Wanted {
 pub(crate) fn plan(
     servers: &[ServerConfig],
     options: &ListenOptions,
-    machine: impl FnOnce() -> Result<Vec<IpAddr>, ListenError>,
+    machine: impl FnOnce() -> Result<Vec<IpAddr>, NoMachineAddress>,
 ) -> Result<Vec<Wanted>, ListenError> {
     let is_known = |name: &str| servers.iter().any(|server| server.name == name);
     if let Some(unknown) = options.listen.keys().find(|name| !is_known(name)) {
@@ -118,26 +116,6 @@ pub(crate) fn plan(
             name: name.clone(),
             address: *address,
         }),
-    }
-}
-
-/// Every address of this machine that others can dial.
-///
-/// # Errors
-/// [`ListenError::NoAddress`] when there is only loopback.
-pub(crate) fn machine_addresses() -> Result<Vec<IpAddr>, ListenError> {
-    let interfaces = if_addrs::get_if_addrs().map_err(ListenError::Interfaces)?;
-    let mut addresses: Vec<IpAddr> = interfaces
-        .iter()
-        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
-        .map(|interface| interface.ip())
-        .collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    if addresses.is_empty() {
-        Err(ListenError::NoAddress)
-    } else {
-        Ok(addresses)
     }
 }
 

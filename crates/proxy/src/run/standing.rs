@@ -33,7 +33,7 @@ impl Sidecar {
         let Some(previous) = self.shared.runtime.load_full() else {
             return;
         };
-        match previous.withdrawn(&self.build, &self.shared) {
+        match previous.withdrawn(&self.shared.surroundings(self.build)) {
             Ok(nothing) => self.shared.install(Arc::new(nothing)),
             Err(error) => {
                 error!(%error, "nothing is in force any more");

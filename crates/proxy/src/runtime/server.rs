@@ -11,8 +11,7 @@ use sidegate_policy::principal::Principal;
 use url::Url;
 
 use super::{BuildError, value_error};
-use crate::shared::Shared;
-use crate::upstream::pool::Upstream;
+use crate::upstream::pool::{Pools, Upstream};
 
 /// One MCP server of the pod, as the request path needs it.
 #[derive(Debug)]
@@ -80,7 +79,7 @@ impl McpServer {
     pub(super) fn build(
         config: &ServerConfig,
         authentication: &AuthenticationConfig,
-        shared: &Arc<Shared>,
+        pools: &Pools,
     ) -> Result<Self, BuildError> {
         let loopback_host = match config.upstream_host {
             UpstreamHost::Loopback => Some(header_value(&format!("127.0.0.1:{}", config.port))?),
@@ -106,7 +105,7 @@ impl McpServer {
                 .map(|host| host.to_ascii_lowercase())
                 .collect(),
             allowed_origins: config.allowed_origins.clone(),
-            upstream: shared.pools.upstream(config.port),
+            upstream: pools.upstream(config.port),
             upstream_uri: config
                 .path
                 .parse()

@@ -46,6 +46,7 @@ fn kept(config: &str) -> Kept {
             epoch: 1,
             revision: 7,
             hash: "abc".to_owned(),
+            references: Default::default(),
         },
         service_hosts: vec!["support".to_owned()],
         config: Some(KeptConfig {
@@ -78,6 +79,23 @@ fn what_is_kept_comes_back() {
     assert_eq!(back.version, kept("1").version);
     assert_eq!(back.service_hosts, ["support"]);
     assert_eq!(back.config.expect("there").json.get(), r#"{"x": 1.50}"#);
+}
+
+/// It was kept by a sidecar that knew no versions of references.
+#[test]
+fn what_an_older_sidecar_kept_comes_back() {
+    let (_dir, state) = state();
+    let content =
+        r#"{"version":{"epoch":1,"revision":7,"hash":"abc"},"serviceHosts":[],"config":null}"#;
+    let sealed = format!(r#"{{"sha256":"{}","content":{content}}}"#, hash(content));
+    state.write(SNAPSHOT, sealed.as_bytes()).expect("written");
+    let back = state.snapshot().expect("there");
+    assert_eq!(back.version, kept("1").version);
+    let mut kept = kept("1");
+    let references = [("Secret/tls".to_owned(), 5)];
+    kept.version.references = references.into_iter().collect();
+    state.keep_snapshot(&kept).expect("kept");
+    assert_eq!(state.snapshot().expect("there").version, kept.version);
 }
 
 #[test]

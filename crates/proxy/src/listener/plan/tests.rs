@@ -23,7 +23,7 @@ fn server(name: &str, port: u16, listen_port: u16) -> ServerConfig {
     }
 }
 
-fn pod() -> Result<Vec<IpAddr>, ListenError> {
+fn pod() -> Result<Vec<IpAddr>, NoMachineAddress> {
     Ok(vec![
         "10.1.2.3".parse().expect("address"),
         "fd00::3".parse().expect("address"),
@@ -87,7 +87,7 @@ fn the_options_choose_addresses() {
 #[test]
 fn the_machine_is_asked_only_when_needed() {
     let options = listen("a", "127.0.0.1:18080");
-    let none = || Err(ListenError::NoAddress);
+    let none = || Err(NoMachineAddress::OnlyLoopback);
     assert!(plan(&[server("a", 8080, 8080)], &options, none).is_ok());
     assert!(plan(&[server("a", 8080, 8080)], &ListenOptions::default(), none).is_err());
 }
