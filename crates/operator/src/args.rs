@@ -24,6 +24,8 @@ pub(crate) enum Command {
     /// Print the objects that run the operator in a cluster, without the
     /// CustomResourceDefinitions
     Manifests(ManifestsArgs),
+    /// Print the reference of the operator's metrics, in Markdown
+    Metrics,
     /// Print the version
     Version,
 }

@@ -9,7 +9,7 @@
 
 mod endpoint;
 mod keeper;
-mod names;
+pub(crate) mod purpose;
 mod roots;
 mod rotation;
 mod settings;
@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use sidegate_policy::principal::{InvalidSpiffeId, SpiffeId};
 use sidegate_tls::{
-    AuthorityError, CertificateRequest, MAX_DNS_NAMES, ServerMaterial, Subject, Usages, is_dns_name,
+    AuthorityError, CertificateRequest, InvalidRequest, MAX_DNS_NAMES, ServerMaterial, Subject,
+    Usages, is_dns_name,
 };
 use thiserror::Error;
 use tokio::sync::watch;
@@ -31,12 +32,10 @@ use tracing::warn;
 
 pub(crate) use self::endpoint::{Clients, Endpoint};
 pub(crate) use self::keeper::Keeper;
-pub(crate) use self::names::{MANAGED_BY, MANAGED_BY_US, is_applied_by_us, is_ours};
 use self::roots::RootSet;
 pub use self::settings::{AuthoritySettings, Lifetimes};
 use self::stored::Stored;
-pub(crate) use self::stored::{Purpose, SECRET};
-use crate::manifests::NAME;
+use crate::names::NAME;
 
 /// What is trusted and what signs, at one moment. Immutable: a change of the
 /// Secret makes a new one.
@@ -69,7 +68,7 @@ pub(crate) struct WorkloadIdentity {
 pub(crate) enum SignError {
     /// What was sent is no request that can be signed.
     #[error("the certificate request is refused")]
-    Request(#[source] AuthorityError),
+    Request(#[source] InvalidRequest),
     /// Namespace and service account make no SPIFFE id.
     #[error("the pod's service account makes no SPIFFE id")]
     Identity(#[from] InvalidSpiffeId),

@@ -21,10 +21,20 @@
 //!   the object's own version then ([`Programs`]).
 //!
 //! Of two stamps the higher one is therefore of the same or a later state of
-//! the gateway. A change of a Secret goes out with the stamp that the program
-//! had, which sidecars of this replica take; so does one that moves between
-//! replicas, which may see a Secret's old value again for as long as a watch of
-//! that Secret lags: one number cannot order two things.
+//! the gateway. One number cannot order two things, so what a gateway refers to
+//! is not in the stamp. Each Secret and ConfigMap has its own number beside it,
+//! its resource version as this replica read it ([`Program::references`]): a
+//! sidecar takes nothing for which any of them is lower than it was before,
+//! however high the stamp. A replica whose watch of one object lags waits for
+//! that watch, which always tells as much: the number is the object's own.
+//!
+//! - A sidecar remembers numbers also of what its gateway does not refer to any
+//!   more, for it may do so again (`ReferenceVersions::not_forgetting`).
+//! - An object that is gone gives no program, so the last good one keeps the
+//!   numbers that it was built of; one that is made again has a higher number.
+//! - The same content is sent again when it is of something newer. Otherwise a
+//!   sidecar would take what came between two equal states from a replica that
+//!   has seen no more than that.
 //!
 //! Waiting for a higher stamp ends. A sidecar may know of one by a list that
 //! another replica read when no gateway changed, so the watch here would never
@@ -45,14 +55,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use sidegate_config::control::{ForeignListener, RejectReason, SnapshotVersion};
+use sidegate_config::control::{ForeignListener, ReferenceVersions, RejectReason, SnapshotVersion};
 use tokio::sync::watch;
 
 use self::assignment::Followed;
 use self::programs::Programs;
 use self::progress::Progress;
 use crate::key::Key;
-use crate::pod_condition::PodConditions;
+use crate::pod_condition::{PodConditions, ShownCertificate};
 use crate::queue::Queue;
 use crate::world::World;
 
@@ -79,6 +89,10 @@ pub(crate) struct KnownPod {
     pub(crate) uid: Arc<str>,
     /// The service account that it runs as.
     pub(crate) service_account: Arc<str>,
+    /// When its sandbox came or went last, in seconds since 1970.
+    pub(crate) sandbox_unix: Option<i64>,
+    /// The certificate that it showed, to whichever replica.
+    pub(crate) certificate: Option<ShownCertificate>,
 }
 
 /// What the sidecars of a gateway enforce.
@@ -86,6 +100,10 @@ pub(crate) struct KnownPod {
 pub(crate) struct Program {
     /// The gateway.
     pub(crate) gateway: Key,
+    /// The generation of the gateway's spec.
+    pub(crate) generation: Option<i64>,
+    /// The versions of everything else that it was made of.
+    pub(crate) references: ReferenceVersions,
     /// The content hash.
     pub(crate) hash: String,
     /// The version of the format.
@@ -150,6 +168,8 @@ pub(crate) enum PodReport {
     },
     /// What other processes of the pod listen on.
     Listeners(Vec<ForeignListener>),
+    /// It showed this certificate.
+    Certificate(ShownCertificate),
     /// Its stream ended. What it enforced, it goes on to enforce.
     Disconnected,
 }
@@ -217,6 +237,12 @@ impl Board {
         Some(KnownPod {
             uid: Arc::clone(&facts.uid),
             service_account: Arc::clone(&facts.service_account),
+            sandbox_unix: facts.sandbox_unix,
+            certificate: facts
+                .conditions
+                .certificate
+                .as_deref()
+                .and_then(ShownCertificate::of),
         })
     }
 
@@ -270,6 +296,16 @@ impl Board {
 impl fmt::Debug for Board {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Board").finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    /// Whether that is the same content, made of the same. The same content of
+    /// something newer has to be told, too: another replica may know only what
+    /// was between them, and bring it back to who has not heard that it is over.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        (&self.hash, self.generation) == (&other.hash, other.generation)
+            && self.references == other.references
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::board::Board;
 use crate::key::Key;
 use crate::queue::{Queue, Request};
+use crate::world::Target;
 
 /// How often a pod is dialled.
 const EVERY: Duration = Duration::from_secs(60);
@@ -24,17 +25,6 @@ const LOOK: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Most are expected not to answer, so most wait for all of their time.
 const AT_A_TIME: usize = 256;
-
-/// A pod whose servers have ports of their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    /// The gateway that has it.
-    pub(crate) gateway: Key,
-    /// What no other pod has.
-    pub(crate) uid: Arc<str>,
-    /// Where the servers would be reached.
-    pub(crate) addresses: Vec<SocketAddr>,
-}
 
 /// Which server ports answered.
 #[derive(Default)]

@@ -18,8 +18,8 @@ use tracing::{info, warn};
 
 use crate::authority::TrustReceiver;
 use crate::chain::Chain;
-use crate::manifests::WEBHOOK;
-use crate::one_object;
+use crate::names::WEBHOOK;
+use crate::one_object::{self, Told};
 
 const FIELD_MANAGER: &str = "sidegate-operator-ca-bundle";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,8 +41,11 @@ impl CaBundle {
     pub(crate) async fn lead(&self) {
         let (seen_tx, seen) = watch::channel(None);
         let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
-        let follow = one_object::follow(api.clone(), &self.name, |object| {
-            seen_tx.send_replace(object);
+        let name = &self.name;
+        let follow = one_object::follow(api.clone(), name, |told| match told {
+            Told::There(object) => drop(seen_tx.send_replace(Some(object))),
+            Told::NotThere => drop(seen_tx.send_replace(None)),
+            Told::Forbidden => warn!(name, "the webhook configuration may not be read"),
         });
         tokio::select! {
             () = follow => {}

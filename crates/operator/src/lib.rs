@@ -26,9 +26,11 @@ mod key;
 pub mod leader;
 pub mod manifests;
 mod metrics;
+mod names;
 mod network_policies;
 mod one_line;
 mod one_object;
+mod ours;
 mod permission;
 mod pod_condition;
 mod queue;
@@ -45,4 +47,5 @@ mod world;
 mod yaml;
 
 pub use health::HEALTH_PORT;
+pub use metrics::reference as metrics_reference;
 pub use yaml::to_yaml;

@@ -14,7 +14,7 @@ use sidegate_operator::injector::InjectorSettings;
 use sidegate_operator::leader::{LeaseSettings, LeaseTimings};
 use sidegate_operator::manifests::Images;
 use sidegate_operator::run::{Operator, Settings, unique_identity};
-use sidegate_operator::{manifests, to_yaml};
+use sidegate_operator::{manifests, metrics_reference, to_yaml};
 use sidegate_telemetry::logging;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
@@ -31,6 +31,10 @@ fn main() -> ExitCode {
         Command::Run(args) => run(*args),
         Command::Crd => crd(),
         Command::Manifests(args) => manifests(args),
+        Command::Metrics => {
+            say(metrics_reference());
+            Ok(())
+        }
         Command::Version => {
             say(concat!(
                 "sidegate-operator ",

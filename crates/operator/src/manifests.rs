@@ -6,18 +6,10 @@ mod workload;
 
 use serde_json::{Value, json};
 
-pub(crate) use self::admission::WEBHOOK;
 use self::permissions::{AT_HOME, EVERYWHERE, rules};
 use crate::injector::policy;
+pub use crate::names::{INJECTOR_CONFIGURATION, NAME, NAMESPACE};
 use crate::streams::STREAMS_PORT;
-
-/// The namespace that the objects are made for.
-pub const NAMESPACE: &str = "sidegate-system";
-/// The name of the Deployment, the service account, the roles, the Service and
-/// the Lease.
-pub const NAME: &str = "sidegate-operator";
-/// The name of the `MutatingWebhookConfiguration`.
-pub const INJECTOR_CONFIGURATION: &str = "sidegate-injector";
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]

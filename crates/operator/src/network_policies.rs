@@ -4,23 +4,23 @@
 //! sidecar's. The policy admits every port but that one, and whoever enforces
 //! policies in the cluster closes it. It belongs to its gateway and goes with
 //! it. One of somebody else with its name is left alone, and where somebody
-//! else's decides about the same pods there is none of ours.
+//! else's decides about the same pods there is none of ours. Policies add up, so
+//! one also closes what older gateways close on pods that both may select.
 
+mod follow;
+mod guarded;
 mod known;
 mod policy;
+mod selectors;
+mod state;
+mod wishes;
 
-use std::collections::{BTreeSet, HashSet};
-use std::fmt;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource as _, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use sidegate_api::gateway::McpGateway;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -28,12 +28,16 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use self::known::{Change, Known};
-use self::policy::{closed_ports, name_of, owner_uid, policy_of};
-use crate::authority::is_ours;
-use crate::chain::Chain;
+use self::follow::Follower;
+pub(crate) use self::guarded::Guarded;
+use self::known::Known;
+pub(crate) use self::policy::needs_policy;
+use self::policy::{closed_by, name_of, owner_uid, policy_of};
+pub(crate) use self::state::PolicyState;
+use self::wishes::Wishes;
 use crate::events::CONTROLLER;
 use crate::key::Key;
+use crate::ours::is_ours;
 use crate::queue::{Queue, Request};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,26 +49,9 @@ pub(crate) struct NetworkPolicies {
     client: Client,
     queue: Arc<Queue>,
     known: Arc<Mutex<Known>>,
-    asked: Arc<Mutex<Asked>>,
+    wishes: Arc<Wishes>,
     synced: watch::Receiver<bool>,
     watch: AbortHandle,
-}
-
-/// The gateways that want a policy: what others decide is about them.
-type Asked = HashSet<Key>;
-
-/// What became of a gateway's policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PolicyState {
-    /// It was created, changed or deleted.
-    Written,
-    /// It is as it should be, or not wanted.
-    Unchanged,
-    /// Somebody else's has its name.
-    Foreign(Key),
-    /// Somebody else's decides already who reaches the gateway's pods, which
-    /// must not reach these ports.
-    Decided(Key, BTreeSet<u16>),
 }
 
 /// Why a policy could not be written.
@@ -91,11 +78,11 @@ impl NetworkPolicies {
             Some(namespace) => Api::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         };
-        let (known, asked) = (Arc::<Mutex<Known>>::default(), Arc::default());
+        let (known, wishes) = (Arc::<Mutex<Known>>::default(), Arc::default());
         let (synced_tx, synced) = watch::channel(false);
         let follower = Follower {
             known: Arc::clone(&known),
-            asked: Arc::clone(&asked),
+            wishes: Arc::clone(&wishes),
             queue: Arc::clone(&queue),
         };
         let task = follower.follow(api, synced_tx);
@@ -103,25 +90,33 @@ impl NetworkPolicies {
             client,
             queue,
             known,
-            asked,
+            wishes,
             synced,
             watch: tokio::spawn(task).abort_handle(),
         }
     }
 
     /// Makes the policy of a gateway what it should be: for one that is accepted
-    /// and has its pods, in a namespace that allows injection.
+    /// and has its pods, in a namespace that allows injection. What older ones
+    /// close is `guarded`.
     ///
     /// # Errors
     /// It could not be written; try again.
-    pub(crate) async fn apply(&self, gateway: &McpGateway) -> Result<PolicyState, PolicyError> {
-        let wanted = policy_of(gateway);
-        match self.decided(gateway, wanted.as_ref()).await? {
-            Some(decided) => {
+    pub(crate) async fn apply(
+        &self,
+        gateway: &McpGateway,
+        guarded: &Guarded,
+    ) -> Result<PolicyState, PolicyError> {
+        let overlaps = || guarded.overlap(gateway).map(PolicyState::Overlaps);
+        match self.decided(gateway).await?.or_else(overlaps) {
+            Some(state) => {
                 self.bring_about(gateway, None).await?;
-                Ok(decided)
+                Ok(state)
             }
-            None => self.bring_about(gateway, wanted).await,
+            None => {
+                let wanted = policy_of(gateway, &guarded.ports());
+                self.bring_about(gateway, wanted).await
+            }
         }
     }
 
@@ -131,7 +126,7 @@ impl NetworkPolicies {
     /// # Errors
     /// It could not be deleted; try again.
     pub(crate) async fn keep(&self, gateway: &McpGateway) -> Result<PolicyState, PolicyError> {
-        match self.decided(gateway, policy_of(gateway).as_ref()).await? {
+        match self.decided(gateway).await? {
             Some(_) => self.bring_about(gateway, None).await,
             None => Ok(PolicyState::Unchanged),
         }
@@ -142,33 +137,40 @@ impl NetworkPolicies {
     /// # Errors
     /// It could not be deleted; try again.
     pub(crate) async fn remove(&self, gateway: &McpGateway) -> Result<PolicyState, PolicyError> {
+        self.wish(gateway);
         self.bring_about(gateway, None).await
     }
 
     /// The gateway is gone.
     pub(crate) fn forget(&self, gateway: &Key) {
-        lock(&self.asked).remove(gateway);
+        self.ask_for(self.wishes.forget(gateway));
+    }
+
+    /// Notes which ports a gateway wants to be closed. Policies of others depend
+    /// on it.
+    fn wish(&self, gateway: &McpGateway) {
+        self.ask_for(self.wishes.set(gateway));
+    }
+
+    fn ask_for(&self, gateways: Vec<Key>) {
+        for key in gateways {
+            self.queue.add(Request::Gateway(key), Duration::ZERO);
+        }
     }
 
     /// Whether somebody else decides about the pods of a gateway that wants a
     /// policy.
-    async fn decided(
-        &self,
-        gateway: &McpGateway,
-        wanted: Option<&NetworkPolicy>,
-    ) -> Result<Option<PolicyState>, PolicyError> {
-        let key = Key::of(gateway);
-        if wanted.is_none() {
-            lock(&self.asked).remove(&key);
+    async fn decided(&self, gateway: &McpGateway) -> Result<Option<PolicyState>, PolicyError> {
+        // Before the look: what comes after it asks again.
+        self.wish(gateway);
+        let closed = closed_by(gateway);
+        if closed.is_empty() {
             return Ok(None);
         }
-        // Before the look: what comes after it asks again.
-        lock(&self.asked).insert(key);
         let own = own_key(gateway);
         self.until_synced(&own).await?;
-        let other = lock(&self.known).decides(gateway, &own);
-        let closed = || closed_ports(&gateway.spec.servers);
-        Ok(other.map(|other| PolicyState::Decided(other, closed())))
+        let other = Known::lock(&self.known).decides(gateway, &own);
+        Ok(other.map(|other| PolicyState::Decided(other, closed)))
     }
 
     async fn until_synced(&self, key: &Key) -> Result<(), PolicyError> {
@@ -193,7 +195,7 @@ impl NetworkPolicies {
             return Ok(PolicyState::Unchanged);
         }
         self.until_synced(&key).await?;
-        let known = lock(&self.known).ours(&key);
+        let known = Known::lock(&self.known).ours(&key);
         let (wanted, known) = match (wanted, known) {
             (None, None) => return Ok(PolicyState::Unchanged),
             (None, Some(known)) => {
@@ -272,7 +274,7 @@ impl NetworkPolicies {
         let deleted = async { api.delete(&key.name, &params).await.map(drop) };
         match self.ask(key, deleted).await? {
             Reply::Done(()) => {
-                let _told_by_watch = lock(&self.known).remove(key);
+                let _told_by_watch = Known::lock(&self.known).remove(key);
                 info!(policy = %key, "a network policy is not wanted any more and was deleted");
                 Ok(PolicyState::Written)
             }
@@ -283,7 +285,7 @@ impl NetworkPolicies {
 
     /// Remembers it at once, before its watch tells the same.
     fn wrote(&self, key: &Key, written: NetworkPolicy) -> PolicyState {
-        let _nothing_new = lock(&self.known).put(written);
+        let _nothing_new = Known::lock(&self.known).put(written);
         info!(policy = %key, "a network policy was written");
         PolicyState::Written
     }
@@ -329,99 +331,7 @@ fn is_as_wanted(known: &NetworkPolicy, wanted: &NetworkPolicy) -> bool {
     known.spec == wanted.spec && owners(known) == owners(wanted) && is_ours(known)
 }
 
-/// Keeps what is known.
-struct Follower {
-    known: Arc<Mutex<Known>>,
-    asked: Arc<Mutex<Asked>>,
-    queue: Arc<Queue>,
-}
-
-// === impl Follower ===
-
-impl Follower {
-    async fn follow(self, api: Api<NetworkPolicy>, synced: watch::Sender<bool>) {
-        let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
-        let mut listed = Vec::new();
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Init) => listed = Vec::new(),
-                Ok(Event::InitApply(policy)) => listed.push(policy),
-                Ok(Event::InitDone) => {
-                    let now = std::mem::take(&mut listed);
-                    let changes = lock(&self.known).replace(now);
-                    self.tell(changes);
-                    synced.send_replace(true);
-                }
-                Ok(Event::Apply(policy)) => {
-                    let changes = lock(&self.known).put(policy);
-                    self.tell(changes);
-                }
-                Ok(Event::Delete(policy)) => {
-                    let changes = lock(&self.known).remove(&Key::of(&policy));
-                    self.tell(changes);
-                }
-                Err(error) => {
-                    warn!(error = %Chain(&error), "network policies cannot be watched; it goes on");
-                }
-            }
-        }
-    }
-
-    fn tell(&self, changes: Vec<Change>) {
-        for change in changes {
-            match change {
-                Change::Ours(policy) => ask_for_owner(&self.queue, &policy),
-                Change::Others(namespace) => {
-                    let asked = lock(&self.asked);
-                    for key in asked.iter().filter(|it| it.namespace == namespace) {
-                        let request = Request::Gateway(key.clone());
-                        self.queue.add(request, Duration::ZERO);
-                    }
-                }
-            }
-        }
-    }
-}
-
 fn own_key(gateway: &McpGateway) -> Key {
     let namespace = gateway.namespace().unwrap_or_default();
     Key::new(&namespace, &name_of(gateway))
-}
-
-fn ask_for_owner(queue: &Queue, policy: &NetworkPolicy) {
-    let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
-    let owners = policy.metadata.owner_references.iter().flatten();
-    for owner in owners.filter(|owner| owner.kind == McpGateway::kind(&())) {
-        let request = Request::Gateway(Key::new(namespace, &owner.name));
-        queue.add(request, Duration::ZERO);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-// === impl PolicyState ===
-
-impl fmt::Display for PolicyState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Written => f.write_str("the network policy was written"),
-            Self::Unchanged => f.write_str("the network policy is as it should be"),
-            Self::Foreign(key) => write!(
-                f,
-                "NetworkPolicy {key} is not the operator's and is left as it is, so nothing \
-                 closes the servers' own ports: give it another name"
-            ),
-            Self::Decided(key, ports) => {
-                let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
-                write!(
-                    f,
-                    "NetworkPolicy {key} already decides who reaches these pods, so the operator \
-                     writes none: make sure that it does not admit port {}",
-                    ports.join(", ")
-                )
-            }
-        }
-    }
 }

@@ -7,6 +7,7 @@
 //! the API server refuses a write that is meant for a predecessor of the same
 //! name.
 
+mod certificate;
 mod listeners;
 mod said;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::world::{PodConditionFacts, ServerPorts};
 
 use self::said::Said;
 
+pub(crate) use self::certificate::ShownCertificate;
 pub(crate) use self::listeners::{Found, read as read_listeners};
 pub(crate) use self::said::{Reported, reported};
 pub(crate) use self::write::write;
@@ -43,6 +45,8 @@ pub(crate) enum Kind {
     Programmed,
     /// What other processes listen on.
     Listeners,
+    /// Which certificate the sidecar has.
+    Certificate,
 }
 
 /// A condition of a pod that may have to be written.
@@ -64,6 +68,7 @@ struct Reports {
     uid: Arc<str>,
     programmed: Option<Slot>,
     listeners: Option<Slot>,
+    certificate: Option<Slot>,
     /// What the conditions were when the stream ended, while something still
     /// waits to be written.
     ended: Option<PodConditionFacts>,
@@ -82,6 +87,7 @@ impl PodConditions {
     pub(crate) fn report(&self, pod: &PodRef, report: PodReport, ports: &ServerPorts) {
         let (kind, said) = match report {
             PodReport::Listeners(found) => (Kind::Listeners, Some(said::listeners(found, ports))),
+            PodReport::Certificate(shown) => (Kind::Certificate, Some(shown.said())),
             PodReport::NothingInForce
             | PodReport::Confirmed(_)
             | PodReport::Rejected { .. }
@@ -105,7 +111,7 @@ impl PodConditions {
             let written = slot.take().and_then(|slot| slot.written);
             *slot = Some(Slot { said, written });
         }
-        self.ask(pod, kind, Duration::ZERO);
+        self.ask(pod, kind, kind.delay());
     }
 
     /// The stream of a pod ended, whose conditions are these now. What waits is
@@ -143,7 +149,7 @@ impl PodConditions {
             let wrong = Kind::ALL
                 .into_iter()
                 .filter(|kind| match known.said(*kind) {
-                    Some(said) => !said.is_told_by(now.of(*kind)),
+                    Some(said) => kind.is_put_right() && !said.is_told_by(now.of(*kind)),
                     None => false,
                 });
             wrong.collect()
@@ -177,6 +183,16 @@ impl PodConditions {
         self.said(&writing).map(|said| (said.reason, said.message))
     }
 
+    /// What is to be written of its certificate.
+    #[cfg(test)]
+    pub(crate) fn certificate_of(&self, pod: &PodRef) -> Option<String> {
+        let writing = Writing {
+            pod: pod.clone(),
+            kind: Kind::Certificate,
+        };
+        self.said(&writing).map(|said| said.message)
+    }
+
     fn said(&self, writing: &Writing) -> Option<Said> {
         let reports = self.lock();
         let known = reports.get(&writing.pod.key)?;
@@ -199,7 +215,7 @@ impl PodConditions {
         if let Some(slot) = known.slot(*kind) {
             slot.written = Some(said);
         }
-        if known.ended.is_some() {
+        if known.ended.is_some() || !kind.is_put_right() {
             known.forget_if(*kind, Slot::is_written);
             if known.is_empty() {
                 reports.remove(&pod.key);
@@ -225,6 +241,7 @@ impl Reports {
             uid: Arc::clone(uid),
             programmed: None,
             listeners: None,
+            certificate: None,
             ended: None,
         }
     }
@@ -233,6 +250,7 @@ impl Reports {
         let slot = match kind {
             Kind::Programmed => &self.programmed,
             Kind::Listeners => &self.listeners,
+            Kind::Certificate => &self.certificate,
         };
         slot.as_ref().map(|slot| &slot.said)
     }
@@ -241,6 +259,7 @@ impl Reports {
         match kind {
             Kind::Programmed => &mut self.programmed,
             Kind::Listeners => &mut self.listeners,
+            Kind::Certificate => &mut self.certificate,
         }
     }
 
@@ -268,7 +287,7 @@ impl Reports {
     }
 
     fn is_empty(&self) -> bool {
-        self.programmed.is_none() && self.listeners.is_none()
+        Kind::ALL.iter().all(|kind| self.said(*kind).is_none())
     }
 }
 
@@ -283,12 +302,31 @@ impl Slot {
 // === impl Kind ===
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::Programmed, Self::Listeners];
+    const ALL: [Self; 3] = [Self::Programmed, Self::Listeners, Self::Certificate];
 
     fn condition_type(self) -> &'static str {
         match self {
             Self::Programmed => sidegate_api::names::POD_PROGRAMMED_CONDITION,
             Self::Listeners => sidegate_api::names::POD_LISTENERS_CONDITION,
+            Self::Certificate => sidegate_api::names::POD_CERTIFICATE_CONDITION,
+        }
+    }
+
+    /// How long it waits for its turn. When many pods start, what they enforce
+    /// is to be told first.
+    fn delay(self) -> Duration {
+        match self {
+            Self::Programmed | Self::Listeners => Duration::ZERO,
+            Self::Certificate => Duration::from_secs(1),
+        }
+    }
+
+    /// Whether what others write is written over while the stream stands. A
+    /// certificate that was shown elsewhere may be a newer one.
+    fn is_put_right(self) -> bool {
+        match self {
+            Self::Programmed | Self::Listeners => true,
+            Self::Certificate => false,
         }
     }
 }
@@ -300,6 +338,7 @@ impl PodConditionFacts {
         match kind {
             Kind::Programmed => self.programmed.as_deref(),
             Kind::Listeners => self.listeners.as_deref(),
+            Kind::Certificate => self.certificate.as_deref(),
         }
     }
 }

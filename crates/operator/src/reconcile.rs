@@ -10,7 +10,9 @@
 
 mod assess;
 mod build;
+mod certificate_hosts;
 mod conditions;
+mod context;
 mod dereference;
 mod provider;
 mod status;
@@ -24,8 +26,9 @@ use crate::queue::Request;
 
 pub(crate) use self::assess::Findings;
 pub(crate) use self::build::{Building, build, references};
+pub(crate) use self::context::{Context, PolicyNotes};
 pub(crate) use self::provider::references as provider_references;
-pub(crate) use self::write::{Context, PolicyNotes, reconcile};
+pub(crate) use self::write::reconcile;
 
 /// Why a reconcile is tried again.
 #[derive(Debug, Error)]

@@ -47,13 +47,23 @@ pub(crate) enum State {
     /// A Secret, with its type and its word.
     Secret(Arc<SecretContent>),
     /// A ConfigMap.
-    ConfigMap(Arc<BTreeMap<String, Vec<u8>>>),
+    ConfigMap(Arc<ConfigMapContent>),
+}
+
+/// A ConfigMap's values.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct ConfigMapContent {
+    /// How new it is.
+    pub(crate) version: Option<u64>,
+    pub(crate) data: BTreeMap<String, Vec<u8>>,
 }
 
 /// A Secret's type and values, and the hosts that it may be sent to, as its
 /// annotation says it. It has no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SecretContent {
+    /// How new it is.
+    pub(crate) version: Option<u64>,
     pub(crate) secret_type: String,
     pub(crate) allowed_hosts: Option<String>,
     pub(crate) data: BTreeMap<String, Vec<u8>>,

@@ -20,6 +20,7 @@ mod places;
 mod rate;
 mod recent;
 mod refused;
+mod reviews;
 mod session;
 mod token;
 mod token_review;
@@ -52,8 +53,8 @@ use crate::authority::{Clients, Endpoint, TrustReceiver};
 use crate::board::Board;
 use crate::metrics::Metrics;
 
-pub(crate) use self::authenticate::ReviewLimits;
 pub(crate) use self::rate::Rate;
+pub(crate) use self::reviews::ReviewLimits;
 
 /// The port of the config stream unless told otherwise.
 pub(crate) const STREAMS_PORT: u16 = 9443;

@@ -23,17 +23,17 @@ use tracing::{info, warn};
 
 pub(crate) use self::problems::BundleProblems;
 use self::view::View;
-use crate::authority::{MANAGED_BY, MANAGED_BY_US, Trust, TrustReceiver};
+use crate::authority::{Trust, TrustReceiver};
 use crate::board::Board;
 use crate::chain::Chain;
 use crate::events::{CONTROLLER, Events, Notice};
 use crate::key::Key;
 use crate::metrics::{BundleResult, Metrics};
+use crate::names::TRUST_CONFIG_MAP;
+use crate::ours::{MANAGED_BY, MANAGED_BY_US};
 use crate::queue::{Queue, Request};
 
-/// The name of the ConfigMap.
-pub(crate) const CONFIG_MAP: &str = "sidegate-trust";
-/// Its key with the roots of the operator's endpoints.
+/// The key of the ConfigMap with the roots of the operator's endpoints.
 const ENDPOINTS: &str = "endpoints.crt";
 /// Its key with the roots of workloads.
 const WORKLOADS: &str = "ca.crt";
@@ -139,7 +139,7 @@ impl TrustBundles {
         // Without force where nothing was seen: somebody may have been quicker.
         let params = if is_there { params.force() } else { params };
         let patch = Patch::Apply(&body);
-        let patched = timeout(PATIENCE, api.patch(CONFIG_MAP, &params, &patch)).await;
+        let patched = timeout(PATIENCE, api.patch(TRUST_CONFIG_MAP, &params, &patch)).await;
         let why = match patched {
             Ok(Ok(config_map)) => {
                 info!(namespace, "the roots were written into a namespace");
@@ -197,7 +197,7 @@ fn data(trust: &Trust) -> BTreeMap<String, String> {
 }
 
 fn need(config_map: Option<Arc<ConfigMap>>, data: &BTreeMap<String, String>) -> Need {
-    use crate::authority::{is_applied_by_us, is_ours};
+    use crate::ours::{is_applied_by_us, is_ours};
 
     let Some(config_map) = config_map else {
         return Need::Apply { uid: None };
@@ -219,7 +219,7 @@ fn need(config_map: Option<Arc<ConfigMap>>, data: &BTreeMap<String, String>) -> 
 fn body(namespace: &str, uid: Option<&str>, data: &BTreeMap<String, String>) -> Value {
     let mut metadata = json!({
         "namespace": namespace,
-        "name": CONFIG_MAP,
+        "name": TRUST_CONFIG_MAP,
         "labels": {MANAGED_BY: MANAGED_BY_US},
     });
     // About the one that was seen: a successor may be somebody else's.

@@ -29,7 +29,7 @@ use self::providers::Users;
 use self::selectors::Selectors;
 
 pub(crate) use self::gateways::{View, Winner};
-pub(crate) use self::owners::{Owner, ServerPorts};
+pub(crate) use self::owners::{Owner, ServerPorts, Target};
 pub(crate) use self::pods::{PodCondition, PodConditionFacts, PodFacts, PodView};
 pub(crate) use self::services::{ServiceFacts, ServiceNames};
 

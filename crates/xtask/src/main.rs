@@ -47,7 +47,8 @@ enum Command {
     /// Check that dependencies are free of published advisories
     Floors,
     /// Check for files that nothing compiles, overlong files, TODOs without an
-    /// owner, paths of one machine, untested manifests and attacks without a test
+    /// owner, paths of one machine, untested manifests, attacks without a test and
+    /// a Containerfile that does not fit the workspace
     Tidy,
 }
 

@@ -1,6 +1,7 @@
 //! Rules about files that no compiler checks.
 
 mod attack_ids;
+mod containerfile;
 mod lines;
 mod manifests;
 mod orphans;
@@ -22,6 +23,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Vec<String>> {
         }
     }
     problems.extend(manifests::run(workspace)?);
+    problems.extend(containerfile::run(workspace)?);
     problems.extend(attack_ids::run(workspace)?);
     Ok(problems)
 }

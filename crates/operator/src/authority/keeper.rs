@@ -17,15 +17,17 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use super::purpose::Purpose;
 use super::roots::{RootSet, StepError};
 use super::rotation::Step;
 use super::settings::AuthoritySettings;
-use super::stored::{InvalidSecret, Purpose, Requests, SECRET, Stored};
+use super::stored::{InvalidSecret, Requests, Stored};
 use super::{Trust, TrustReceiver};
 use crate::chain::Chain;
 use crate::events::{CONTROLLER, Events, Notice};
 use crate::metrics::Metrics;
-use crate::one_object;
+use crate::names::AUTHORITY_SECRET;
+use crate::one_object::{self, Told};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// After a failure, at most.
@@ -98,7 +100,12 @@ impl Keeper {
 
     /// Follows the Secret; it has no end.
     pub(crate) async fn follow(&self) {
-        one_object::follow(self.secrets(), SECRET, |secret| self.take(secret)).await;
+        let tell = |told| match told {
+            Told::There(secret) => self.take(Some(secret)),
+            Told::NotThere => self.take(None),
+            Told::Forbidden => warn!(secret = %self.name(), "the authority may not be read"),
+        };
+        one_object::follow(self.secrets(), AUTHORITY_SECRET, tell).await;
     }
 
     /// Creates the Secret, and new roots when it is time; for the leader, and
@@ -201,7 +208,7 @@ impl Keeper {
             endpoints: set(Purpose::Endpoints)?,
             requests: Requests::default(),
             metadata: ObjectMeta {
-                name: Some(SECRET.to_owned()),
+                name: Some(AUTHORITY_SECRET.to_owned()),
                 namespace: Some(self.settings.namespace.clone()),
                 ..ObjectMeta::default()
             },
@@ -235,7 +242,7 @@ impl Keeper {
         let secret = next.write()?;
         let secrets = self.secrets();
         let params = post();
-        if written(secrets.replace(SECRET, &params, &secret)).await? {
+        if written(secrets.replace(AUTHORITY_SECRET, &params, &secret)).await? {
             self.went(&secret, purpose, step).await;
         }
         Ok(true)
@@ -293,7 +300,7 @@ impl Keeper {
     }
 
     fn name(&self) -> String {
-        format!("{}/{SECRET}", self.settings.namespace)
+        format!("{}/{AUTHORITY_SECRET}", self.settings.namespace)
     }
 }
 

@@ -6,12 +6,9 @@ use std::sync::Arc;
 use sidegate_tls::{Authority, AuthorityError};
 use thiserror::Error;
 
-use super::rotation::{self, Facts, Step, Times};
+use super::purpose::Purpose;
+use super::rotation::{self, Facts, MAX_ROOTS, Step, Times};
 use super::settings::Lifetimes;
-use super::stored::Purpose;
-
-/// Most roots in a set: one that goes, one that signs, one that comes.
-pub(super) const MAX_ROOTS: usize = 3;
 
 /// A root and what was done with it.
 #[derive(Clone)]

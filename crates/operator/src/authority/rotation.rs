@@ -8,7 +8,8 @@
 
 use super::settings::Lifetimes;
 
-use super::roots::MAX_ROOTS;
+/// Most roots in a set: one that goes, one that signs, one that comes.
+pub(super) const MAX_ROOTS: usize = 3;
 
 /// What was done with a root, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

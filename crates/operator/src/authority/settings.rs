@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sidegate_policy::clock::{Clock, SystemClock};
 
-use super::stored::Purpose;
-use crate::manifests::{INJECTOR_CONFIGURATION, NAME};
+use super::purpose::Purpose;
+use crate::names::{INJECTOR_CONFIGURATION, NAME};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

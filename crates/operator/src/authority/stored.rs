@@ -15,26 +15,16 @@ use serde::{Deserialize, Serialize};
 use sidegate_tls::{Authority, PrivateKeyPem};
 use thiserror::Error;
 
-use super::names::{MANAGED_BY, MANAGED_BY_US, is_ours};
+use super::purpose::Purpose;
 use super::roots::{InvalidSet, Root, RootSet};
 use super::rotation::Times;
+use crate::ours::{MANAGED_BY, MANAGED_BY_US, is_ours};
 
-/// The name of the Secret.
-pub(crate) const SECRET: &str = "sidegate-authority";
 /// The annotation with the epoch of snapshots.
 pub(super) const EPOCH: &str = "sidegate.dev/epoch";
 /// The annotation by which a person asks for new roots.
 pub(super) const ROTATE: &str = "sidegate.dev/rotate";
 const OPAQUE: &str = "Opaque";
-
-/// Which roots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Purpose {
-    /// Those that sign for sidecars.
-    Workload,
-    /// Those that sign for the operator's endpoints.
-    Endpoints,
-}
 
 /// The authority as the Secret holds it.
 #[derive(Clone)]
@@ -109,34 +99,6 @@ struct WrittenRoot {
     signs_since: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retired_since: Option<i64>,
-}
-
-// === impl Purpose ===
-
-impl Purpose {
-    pub(crate) const ALL: [Self; 2] = [Self::Workload, Self::Endpoints];
-
-    /// The word for it, in the Secret, in metrics and for people.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Workload => "workload",
-            Self::Endpoints => "endpoints",
-        }
-    }
-
-    /// What the common names of its roots begin with.
-    pub(super) fn root_name(self) -> &'static str {
-        match self {
-            Self::Workload => "Sidegate workload root",
-            Self::Endpoints => "Sidegate endpoint root",
-        }
-    }
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 // === impl Stored ===

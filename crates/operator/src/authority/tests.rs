@@ -11,10 +11,12 @@ use std::time::Duration;
 use kube::api::ObjectMeta;
 use sidegate_policy::clock::{Clock as _, SystemClock};
 
+use super::purpose::Purpose;
 use super::roots::RootSet;
 use super::settings::{AuthoritySettings, Lifetimes};
-use super::stored::{Purpose, Requests, SECRET, Stored};
+use super::stored::{Requests, Stored};
 use super::{Trust, TrustReceiver, WorkloadIdentity};
+use crate::names::AUTHORITY_SECRET;
 
 pub(super) fn lifetimes(root: u64, leaf: u64, spread: u64) -> Lifetimes {
     Lifetimes {
@@ -51,7 +53,7 @@ fn stored_since(since: i64) -> Stored {
         endpoints: set(Purpose::Endpoints),
         requests: Requests::default(),
         metadata: ObjectMeta {
-            name: Some(SECRET.to_owned()),
+            name: Some(AUTHORITY_SECRET.to_owned()),
             namespace: Some("sidegate-system".to_owned()),
             ..ObjectMeta::default()
         },

@@ -164,7 +164,7 @@ impl Assignment {
             (Assigned::NoGateway, Assigned::NoGateway) | (Assigned::Waiting, Assigned::Waiting) => {
                 true
             }
-            (Assigned::Program(one), Assigned::Program(other)) => one.hash == other.hash,
+            (Assigned::Program(one), Assigned::Program(other)) => one.is_same_as(other),
             (Assigned::NoGateway | Assigned::Waiting | Assigned::Program(_), _) => false,
         };
         same && self.dns_names == other.dns_names && self.service_hosts == other.service_hosts

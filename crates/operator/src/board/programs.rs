@@ -137,7 +137,12 @@ impl Programs {
         }
         if let Some(Published { program, hosts }) = published {
             let program = match built.last_good.take() {
-                Some(before) if before.program.hash == program.hash => before.program,
+                Some(before) if before.program.is_same_as(&program) => before.program,
+                // The same text is not kept twice.
+                Some(before) if before.program.hash == program.hash => Arc::new(Program {
+                    config: Arc::clone(&before.program.config),
+                    ..program
+                }),
                 Some(_) | None => Arc::new(program),
             };
             built.last_good = Some(Good {

@@ -56,7 +56,8 @@ fn bind_to_loopback(
     patch: &mut Patch,
     warnings: &mut Vec<String>,
 ) {
-    let wanted = variables(servers);
+    let explicit = own_variables(servers);
+    let wanted = variables(servers, &explicit);
     let set: Vec<_> = container.items("env").collect();
     let value_of = |name: &str| set.iter().find(|it| text(it, "name") == Some(name));
     warnings.extend(wanted.iter().filter_map(|name| {
@@ -69,20 +70,20 @@ fn bind_to_loopback(
             )
         })
     }));
-    let missing: Vec<_> = wanted
-        .into_iter()
-        .filter(|name| value_of(name).is_none())
-        .collect();
-    if missing.is_empty() {
-        return;
-    }
-    if has_env_from(container.object) {
+    // What is set goes before what envFrom brings, so a variable that was not
+    // asked for could replace one that the pod has there.
+    let is_left = |name: &&str| has_env_from(container.object) && !explicit.contains(name);
+    let missing = wanted.into_iter().filter(|name| value_of(name).is_none());
+    let (left, missing): (Vec<_>, Vec<_>) = missing.partition(is_left);
+    if !left.is_empty() {
         warnings.push(format!(
             "container `{}` uses envFrom, so {} were left as they are: make its server listen on \
-             {LOOPBACK}",
+             {LOOPBACK}, or name the variable in `bindEnv`",
             container.name,
-            missing.join(", ")
+            left.join(", ")
         ));
+    }
+    if missing.is_empty() {
         return;
     }
     let variables = missing
@@ -92,19 +93,26 @@ fn bind_to_loopback(
     patch.append(&container.place, container.object, "env", variables);
 }
 
-/// The variables to set for servers that share their port with the sidecar,
-/// each once.
-fn variables<'a>(servers: &[&'a Server]) -> Vec<&'a str> {
-    let mut names = Vec::new();
-    for server in servers
+/// The variables that the gateway names for servers that share their port with
+/// the sidecar.
+fn own_variables<'a>(servers: &[&'a Server]) -> Vec<&'a str> {
+    let shared = servers
         .iter()
-        .filter(|it| it.exposure == Exposure::SamePort)
-    {
-        let own = server.bind_env.iter().map(String::as_str);
-        for name in BIND_VARIABLES.into_iter().chain(own) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
+        .filter(|it| it.exposure == Exposure::SamePort);
+    shared
+        .flat_map(|server| server.bind_env.iter().map(String::as_str))
+        .collect()
+}
+
+/// The variables to set, each once; none without a server that shares its port.
+fn variables<'a>(servers: &[&'a Server], explicit: &[&'a str]) -> Vec<&'a str> {
+    if servers.iter().all(|it| it.exposure != Exposure::SamePort) {
+        return Vec::new();
+    }
+    let mut names = Vec::new();
+    for name in BIND_VARIABLES.iter().chain(explicit) {
+        if !names.contains(name) {
+            names.push(*name);
         }
     }
     names
@@ -135,3 +143,6 @@ fn delay_stop(container: &Container<'_>, seconds: u64, patch: &mut Patch) -> boo
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@ fn rich_pod() -> Value {
     })
 }
 
-fn apply(pod: &Value, injection: &Injection) -> Value {
+pub(super) fn apply(pod: &Value, injection: &Injection) -> Value {
     let mut patched = pod.clone();
     let patch = serde_json::to_value(&injection.patch).unwrap();
     json_patch::patch(

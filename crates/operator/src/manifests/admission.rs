@@ -5,10 +5,9 @@ use sidegate_api::names::{INJECTION_ENABLED, INJECTION_LABEL};
 
 use super::{INJECTOR_CONFIGURATION, NAME, NAMESPACE, labels};
 use crate::injector::policy::excluded_namespaces;
+use crate::names::WEBHOOK;
 use crate::webhook::PATH;
 
-/// The webhook's name. The operator adds its roots to it by this name.
-pub(crate) const WEBHOOK: &str = "inject.sidegate.dev";
 /// Longer than the webhook takes for anything.
 const TIMEOUT_SECONDS: u32 = 5;
 

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{INJECTOR_CONFIGURATION, NAME};
-use crate::authority::SECRET;
-use crate::trust_bundles::CONFIG_MAP;
+use crate::names::{AUTHORITY_SECRET, TRUST_CONFIG_MAP};
 
 /// What the operator may do with some resources.
 pub(super) struct Permission {
@@ -53,7 +52,7 @@ pub(super) const EVERYWHERE: [Permission; 10] = [
     Permission {
         group: "",
         resources: &["configmaps"],
-        names: &[CONFIG_MAP],
+        names: &[TRUST_CONFIG_MAP],
         verbs: &["create", "patch"],
     },
     // For servers that cannot leave their port to the sidecar.
@@ -117,7 +116,7 @@ pub(super) const AT_HOME: [Permission; 4] = [
     Permission {
         group: "",
         resources: &["secrets"],
-        names: &[SECRET],
+        names: &[AUTHORITY_SECRET],
         verbs: &["list", "watch", "update"],
     },
 ];
@@ -181,7 +180,7 @@ mod tests {
             .filter(|it| it.resources.contains(&"secrets"))
         {
             let creates = permission.verbs == ["create"];
-            assert!(creates || permission.names == [SECRET]);
+            assert!(creates || permission.names == [AUTHORITY_SECRET]);
         }
     }
 

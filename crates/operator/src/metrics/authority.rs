@@ -1,9 +1,10 @@
 //! The metrics of the certificate authority and of what spreads its roots.
 
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use super::register;
-use crate::authority::Purpose;
+use super::definition;
+use super::register::{counters, gauge, gauges};
+use crate::authority::purpose::Purpose;
 
 /// How the write of an object ended that tells somebody the roots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,43 +44,10 @@ impl BundleResult {
 impl AuthorityMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         let metrics = Self {
-            usable: register(
-                registry,
-                IntGauge::new(
-                    "sidegate_operator_authority_usable",
-                    "1 unless the Secret of the certificate authority cannot be used, then 0.",
-                ),
-            ),
-            root_expiry: register(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "sidegate_operator_authority_root_expiry_timestamp_seconds",
-                        "When the root that signs expires, in seconds since 1970, by set.",
-                    ),
-                    &["set"],
-                ),
-            ),
-            rotations: register(
-                registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "sidegate_operator_authority_rotations_total",
-                        "New roots that began to sign in place of another, by set.",
-                    ),
-                    &["set"],
-                ),
-            ),
-            bundles: register(
-                registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "sidegate_operator_trust_bundle_writes_total",
-                        "Writes of ConfigMaps with roots, by how they ended.",
-                    ),
-                    &["result"],
-                ),
-            ),
+            usable: gauge(registry, &definition::AUTHORITY_USABLE),
+            root_expiry: gauges(registry, &definition::ROOT_EXPIRY),
+            rotations: counters(registry, &definition::ROTATIONS),
+            bundles: counters(registry, &definition::BUNDLES),
         };
         metrics.usable.set(1);
         for purpose in Purpose::ALL {

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use sidegate_api::names::condition;
 
-use super::register;
-
-/// A status may lag up to ten seconds.
-const LAG_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+use super::definition;
+use super::register::{counters, gauge, gauges, histogram};
 
 /// The conditions of gateways that are counted.
 pub(crate) const TOLD_CONDITIONS: [&str; 5] = [
@@ -100,54 +98,11 @@ impl GatewayCounts {
 impl GatewayMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         let metrics = Self {
-            builds: register(
-                registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "sidegate_operator_builds_total",
-                        "Builds of gateways' configurations by how they ended.",
-                    ),
-                    &["result"],
-                ),
-            ),
-            lag: register(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "sidegate_operator_status_lag_seconds",
-                        "Time from a change to the status that tells it.",
-                    )
-                    .buckets(LAG_BUCKETS.to_vec()),
-                ),
-            ),
-            gateways: register(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "sidegate_operator_gateways",
-                        "Gateways by condition and its status, while this replica leads.",
-                    ),
-                    &["condition", "status"],
-                ),
-            ),
-            pods: register(
-                registry,
-                IntGaugeVec::new(
-                    Opts::new(
-                        "sidegate_operator_pods",
-                        "Pods of gateways: matched, injected, and programmed with the current \
-                         configuration, while this replica leads.",
-                    ),
-                    &["state"],
-                ),
-            ),
-            conditions_queue: register(
-                registry,
-                IntGauge::new(
-                    "sidegate_operator_pod_conditions_waiting",
-                    "Conditions of pods that wait to be written.",
-                ),
-            ),
+            builds: counters(registry, &definition::BUILDS),
+            lag: histogram(registry, &definition::STATUS_LAG),
+            gateways: gauges(registry, &definition::GATEWAYS),
+            pods: gauges(registry, &definition::PODS),
+            conditions_queue: gauge(registry, &definition::CONDITIONS_WAITING),
         };
         for result in BuildResult::ALL {
             metrics.builds.with_label_values(&[result.as_str()]);

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
-use super::register;
+use super::definition;
+use super::register::{counter, counters, gauge, histogram, histograms};
 
 /// What came of a TokenReview.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,93 +55,22 @@ impl ReviewResult {
 
 impl StreamMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
-        let counter = |name: &str, help: &str| register(registry, IntCounter::new(name, help));
-        let counters = |name: &str, help: &str, label: &str| {
-            let counters = IntCounterVec::new(Opts::new(name, help), &[label]);
-            register(registry, counters)
-        };
         let metrics = Self {
-            open: register(
-                registry,
-                IntGauge::new("sidegate_operator_streams", "Streams that stand now."),
-            ),
-            opened: counter(
-                "sidegate_operator_streams_opened_total",
-                "Streams that began.",
-            ),
-            ended: counters(
-                "sidegate_operator_streams_ended_total",
-                "Streams that ended, by reason.",
-                "reason",
-            ),
-            handshakes_failed: counters(
-                "sidegate_operator_stream_handshake_failures_total",
-                "Connections without a TLS handshake, by reason.",
-                "reason",
-            ),
-            turned_away: counter(
-                "sidegate_operator_stream_connections_refused_total",
-                "Connections that were closed at once, because there were too many.",
-            ),
-            authentications: counters(
-                "sidegate_operator_stream_authentications_total",
-                "Attempts to begin a stream, by result.",
-                "result",
-            ),
-            reviews: counters(
-                "sidegate_operator_token_reviews_total",
-                "TokenReviews, by result.",
-                "result",
-            ),
-            review_duration: register(
-                registry,
-                HistogramVec::new(
-                    HistogramOpts::new(
-                        "sidegate_operator_token_review_duration_seconds",
-                        "Time that the API server takes for a TokenReview, by result.",
-                    ),
-                    &["result"],
-                ),
-            ),
-            cached_reviews: counters(
-                "sidegate_operator_token_reviews_saved_total",
-                "TokenReviews whose result was known from a moment before, by result.",
-                "result",
-            ),
-            sent: counters(
-                "sidegate_operator_snapshots_sent_total",
-                "What was sent for sidecars to enforce, by kind.",
-                "kind",
-            ),
-            confirmations: counter(
-                "sidegate_operator_snapshots_confirmed_total",
-                "Snapshots that sidecars confirmed.",
-            ),
-            rejections: counters(
-                "sidegate_operator_snapshots_rejected_total",
-                "Snapshots that sidecars rejected, by reason.",
-                "reason",
-            ),
-            lag: register(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "sidegate_operator_snapshot_lag_seconds",
-                        "Time from a change that a stream was told to its confirmation.",
-                    )
-                    .buckets(vec![
-                        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
-                    ]),
-                ),
-            ),
-            certificates: counter(
-                "sidegate_operator_certificates_signed_total",
-                "Certificates that were signed for sidecars.",
-            ),
-            certificates_refused: counter(
-                "sidegate_operator_certificates_refused_total",
-                "Certificate requests that could not be signed.",
-            ),
+            open: gauge(registry, &definition::STREAMS),
+            opened: counter(registry, &definition::STREAMS_OPENED),
+            ended: counters(registry, &definition::STREAMS_ENDED),
+            handshakes_failed: counters(registry, &definition::HANDSHAKE_FAILURES),
+            turned_away: counter(registry, &definition::CONNECTIONS_REFUSED),
+            authentications: counters(registry, &definition::AUTHENTICATIONS),
+            reviews: counters(registry, &definition::TOKEN_REVIEWS),
+            review_duration: histograms(registry, &definition::TOKEN_REVIEW_DURATION),
+            cached_reviews: counters(registry, &definition::TOKEN_REVIEWS_SAVED),
+            sent: counters(registry, &definition::SNAPSHOTS_SENT),
+            confirmations: counter(registry, &definition::SNAPSHOTS_CONFIRMED),
+            rejections: counters(registry, &definition::SNAPSHOTS_REJECTED),
+            lag: histogram(registry, &definition::SNAPSHOT_LAG),
+            certificates: counter(registry, &definition::CERTIFICATES_SIGNED),
+            certificates_refused: counter(registry, &definition::CERTIFICATES_REFUSED),
         };
         for result in ReviewResult::ALL {
             metrics.reviews.with_label_values(&[result.as_str()]);

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, IntCounterVec, IntGauge, Registry};
 
-use super::register;
-
-/// Two milliseconds are usual; after five seconds nobody waits any more.
-const BUCKETS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-];
+use super::definition;
+use super::register::{counters, gauge, histogram};
 
 /// How a request to the webhook ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,33 +65,9 @@ impl AdmissionResult {
 impl WebhookMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
         let metrics = Self {
-            reviews: register(
-                registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "sidegate_operator_webhook_reviews_total",
-                        "Requests to the webhook, by how they ended.",
-                    ),
-                    &["result"],
-                ),
-            ),
-            duration: register(
-                registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "sidegate_operator_webhook_review_duration_seconds",
-                        "Time from the head of a request to the webhook to its answer.",
-                    )
-                    .buckets(BUCKETS.to_vec()),
-                ),
-            ),
-            certificate: register(
-                registry,
-                IntGauge::new(
-                    "sidegate_operator_webhook_certificate_expiry_timestamp_seconds",
-                    "When the certificate of the webhook expires, in seconds since 1970.",
-                ),
-            ),
+            reviews: counters(registry, &definition::WEBHOOK_REVIEWS),
+            duration: histogram(registry, &definition::WEBHOOK_DURATION),
+            certificate: gauge(registry, &definition::WEBHOOK_CERTIFICATE),
         };
         for result in AdmissionResult::ALL {
             // Known values begin at 0, so that the first event is an increase.

@@ -12,7 +12,7 @@ use kube::{Resource as _, ResourceExt as _};
 use sidegate_api::gateway::{Exposure, McpGateway, Server};
 use sidegate_api::selector::{LabelOperator, LabelSelector};
 
-use crate::authority::{MANAGED_BY, MANAGED_BY_US};
+use crate::ours::{MANAGED_BY, MANAGED_BY_US};
 
 /// The annotation of a gateway by which no policy is wanted.
 const ANNOTATION: &str = "sidegate.dev/network-policy";
@@ -48,17 +48,28 @@ pub(super) fn owner_uid(policy: &NetworkPolicy) -> Option<&str> {
     Some(&owner.uid)
 }
 
-/// The policy that a gateway needs; none when all its servers are on loopback,
-/// or when its owner does not want one.
-pub(super) fn policy_of(gateway: &McpGateway) -> Option<NetworkPolicy> {
+/// The ports that a gateway's policy is there to close; none when all its
+/// servers are on loopback, or when its owner does not want one.
+pub(super) fn closed_by(gateway: &McpGateway) -> BTreeSet<u16> {
     let opted_out = gateway.annotations().get(ANNOTATION);
     if opted_out.is_some_and(|value| value == NOT_WANTED) {
-        return None;
+        return BTreeSet::new();
     }
-    let closed = closed_ports(&gateway.spec.servers);
+    closed_ports(&gateway.spec.servers)
+}
+
+/// Whether a gateway needs a policy.
+pub(crate) fn needs_policy(gateway: &McpGateway) -> bool {
+    !closed_by(gateway).is_empty()
+}
+
+/// The policy that a gateway needs, if it needs one. It closes `guarded`, too.
+pub(super) fn policy_of(gateway: &McpGateway, guarded: &BTreeSet<u16>) -> Option<NetworkPolicy> {
+    let mut closed = closed_by(gateway);
     if closed.is_empty() {
         return None;
     }
+    closed.extend(guarded);
     Some(NetworkPolicy {
         metadata: meta::ObjectMeta {
             name: Some(name_of(gateway)),
@@ -81,22 +92,24 @@ pub(super) fn policy_of(gateway: &McpGateway) -> Option<NetworkPolicy> {
 
 /// Ports on which a server answers beside its sidecar. One on which a sidecar
 /// listens as well is not among them.
-pub(super) fn closed_ports(servers: &[Server]) -> BTreeSet<u16> {
-    let mut closed = BTreeSet::new();
-    for server in servers {
-        if server.exposure == Exposure::SeparatePort {
-            closed.insert(server.port);
-        }
-    }
-    for server in servers {
-        match server.exposure {
-            Exposure::SamePort => closed.remove(&server.port),
-            Exposure::SeparatePort => server
-                .listen_port
-                .is_some_and(|listen_port| closed.remove(&listen_port)),
-        };
-    }
+fn closed_ports(servers: &[Server]) -> BTreeSet<u16> {
+    let separate = servers
+        .iter()
+        .filter(|server| server.exposure == Exposure::SeparatePort);
+    let closed: BTreeSet<_> = separate.map(|server| server.port).collect();
     closed
+        .difference(&sidecar_ports(servers))
+        .copied()
+        .collect()
+}
+
+/// Ports on which the sidecars of a gateway listen.
+pub(super) fn sidecar_ports(servers: &[Server]) -> BTreeSet<u16> {
+    let port = |server: &Server| match server.exposure {
+        Exposure::SamePort => Some(server.port),
+        Exposure::SeparatePort => server.listen_port,
+    };
+    servers.iter().filter_map(port).collect()
 }
 
 /// Every port but the closed ones. Other protocols than TCP stay open: a

@@ -112,7 +112,7 @@ pub(super) fn programmed(report: PodReport) -> Option<Said> {
             is_silence: true,
             ..fails(reason::PENDING, "", "the sidecar has just begun")
         }),
-        PodReport::Listeners(_) | PodReport::Disconnected => None,
+        PodReport::Listeners(_) | PodReport::Certificate(_) | PodReport::Disconnected => None,
     }
 }
 

@@ -10,6 +10,7 @@ fn version(hash: &str) -> SnapshotVersion {
         epoch: 1,
         revision: 7,
         hash: hash.to_owned(),
+        references: Default::default(),
     }
 }
 
@@ -181,7 +182,7 @@ fn told(conditions: &PodConditions, report: PodReport) {
 fn facts(hash: &str) -> PodConditionFacts {
     PodConditionFacts {
         programmed: Some(Arc::new(written(PodReport::Confirmed(version(hash))))),
-        listeners: None,
+        ..PodConditionFacts::default()
     }
 }
 
@@ -240,6 +241,31 @@ async fn after_the_end_of_a_stream_what_others_write_is_newer() {
     told(&conditions, PodReport::Confirmed(version("h4")));
     conditions.seen(&pod("1").key, &"1".into(), &facts("h3"));
     assert!(conditions.said(&writing).is_some());
+}
+
+/// Another replica may have seen a newer one.
+#[tokio::test(start_paused = true)]
+async fn a_certificate_is_told_once_and_not_put_right() {
+    let conditions = PodConditions::default();
+    let shown = |until_unix| ShownCertificate {
+        until_unix,
+        authority: "0a".to_owned(),
+        sandbox_unix: None,
+    };
+    told(&conditions, PodReport::Certificate(shown(1_000)));
+    let writing = conditions.queue.next().await.request;
+    let said = write_all(&conditions, &writing).expect("a report");
+    assert!(conditions.lock().is_empty());
+    conditions.seen(&pod("1").key, &"1".into(), &facts("h1"));
+    assert_eq!(conditions.depth(), 0);
+    for (until_unix, adds_nothing) in [(999, false), (1_000, true), (1_001, true)] {
+        let before = condition(&shown(until_unix).said());
+        assert_eq!(
+            certificate::adds_nothing(&said, Some(&before)),
+            adds_nothing
+        );
+    }
+    assert!(!certificate::adds_nothing(&said, None));
 }
 
 /// A stream of which nothing is heard ends before it would put anything right.

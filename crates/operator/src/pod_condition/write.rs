@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::said::Said;
-use super::{PodConditions, Writing};
+use super::{PodConditions, Writing, certificate};
 use crate::board::Board;
 use crate::chain::Chain;
 use crate::queue::Ended;
@@ -97,7 +97,7 @@ impl Writer {
             return Ok(());
         };
         let before = known.of(writing.kind);
-        if said.is_told_by(before) {
+        if said.is_told_by(before) || certificate::adds_nothing(said, before) {
             return Ok(());
         }
         let since = before

@@ -62,7 +62,11 @@ pub(super) fn assess(
     options: &Options,
     account: &Account,
 ) -> (Findings, Option<SidecarConfig>) {
-    let Dereferenced { documents, missing } = dereferenced;
+    let Dereferenced {
+        documents,
+        versions: _,
+        missing,
+    } = dereferenced;
     let grant = |missing: &Missing| account.grant(&missing.reference);
     match validate(documents, Some(&key.to_string()), options) {
         Ok(valid) => {

@@ -6,10 +6,12 @@ use std::time::Duration;
 use kube::{Client, Resource as _};
 use serde_json::value::to_raw_value;
 use sidegate_config::Options;
+use sidegate_config::control::ReferenceVersions;
 use sidegate_config::sidecar_config::SidecarConfig;
 use tracing::{debug, error};
 
 use super::assess::{Findings, assess, unreadable};
+use super::certificate_hosts::Hosts;
 use super::dereference::dereference;
 use crate::board::{Assessment, Board, Program, Published};
 use crate::key::Key;
@@ -60,14 +62,31 @@ pub(crate) fn build(building: &Building, key: &Key) -> BuildResult {
         }
         return BuildResult::Unchanged;
     };
-    let Some((findings, config)) = assessed(building, key, &object) else {
+    let Some(Assessed {
+        mut findings,
+        config,
+        references,
+    }) = assessed(building, key, &object)
+    else {
         // The answer asks for the next build. Until then nothing is published.
         building
             .statuses
             .add(Request::Gateway(key.clone()), AWAITED);
         return BuildResult::Waiting;
     };
-    let published = config.and_then(|config| publishable(building, key, &config));
+    let mut hosts = Vec::new();
+    if let Some(config) = &config {
+        let found = Hosts::of(config, &building.certificate_hosts, &key.namespace);
+        if let Some(built) = &mut findings.built {
+            built.warnings.extend(found.note());
+        }
+        hosts = found.carried;
+    }
+    let published = config.and_then(|config| {
+        let program = program(&object, &config, references)?;
+        debug!(gateway = %key, version = config.version, "configuration built");
+        Some(Published { program, hosts })
+    });
     let result = match published {
         Some(_) => BuildResult::Built,
         None => BuildResult::Invalid,
@@ -84,74 +103,58 @@ pub(crate) fn build(building: &Building, key: &Key) -> BuildResult {
     result
 }
 
+/// What was found about a gateway, and of what.
+struct Assessed {
+    findings: Findings,
+    /// What its sidecars are to enforce, if it is valid.
+    config: Option<SidecarConfig>,
+    references: ReferenceVersions,
+}
+
 /// None while an answer about a reference is awaited.
-fn assessed(
-    building: &Building,
-    key: &Key,
-    object: &SeenGateway,
-) -> Option<(Findings, Option<SidecarConfig>)> {
+fn assessed(building: &Building, key: &Key, object: &SeenGateway) -> Option<Assessed> {
     match &object.0 {
         Ok(gateway) => {
             let dereferenced = dereference(&building.references, key, &gateway.spec)?;
             let Building {
                 options, account, ..
             } = building;
-            Some(assess(key, &dereferenced, options, account))
+            let (findings, config) = assess(key, &dereferenced, options, account);
+            Some(Assessed {
+                findings,
+                config,
+                references: dereferenced.versions,
+            })
         }
-        Err(invalid) => Some((unreadable(invalid), None)),
+        Err(invalid) => Some(Assessed {
+            findings: unreadable(invalid),
+            config: None,
+            references: ReferenceVersions::default(),
+        }),
     }
 }
 
-fn publishable(building: &Building, key: &Key, config: &SidecarConfig) -> Option<Published> {
+fn program(
+    object: &SeenGateway,
+    config: &SidecarConfig,
+    references: ReferenceVersions,
+) -> Option<Program> {
+    let gateway = Key::of(object);
     let text = match to_raw_value(config) {
         Ok(text) => text,
         Err(error) => {
-            error!(gateway = %key, %error, "a configuration cannot be written");
+            error!(%gateway, %error, "a configuration cannot be written");
             return None;
         }
     };
-    debug!(gateway = %key, version = config.version, "configuration built");
-    Some(Published {
-        program: Program {
-            gateway: key.clone(),
-            hash: config.version.clone(),
-            schema_version: config.schema_version,
-            config: text.into(),
-        },
-        hosts: certificate_hosts(config, &building.certificate_hosts),
+    Some(Program {
+        gateway,
+        generation: object.meta().generation,
+        references,
+        hash: config.version.clone(),
+        schema_version: config.schema_version,
+        config: text.into(),
     })
-}
-
-/// The hosts of a gateway's resources that the administrator lets into
-/// certificates.
-fn certificate_hosts(config: &SidecarConfig, patterns: &[String]) -> Vec<String> {
-    let resources = config.servers.iter().flat_map(|server| &server.resources);
-    let mut hosts: Vec<_> = resources
-        .filter_map(|resource| host_of(resource))
-        .filter(|host| patterns.iter().any(|pattern| fits(host, pattern)))
-        .collect();
-    hosts.sort_unstable();
-    hosts.dedup();
-    hosts
-}
-
-/// The host of a URI, in small letters; none that is an address.
-fn host_of(resource: &str) -> Option<String> {
-    let uri: http::Uri = resource.parse().ok()?;
-    let host = uri.host()?.to_ascii_lowercase();
-    let is_name = host.parse::<std::net::IpAddr>().is_err() && !host.starts_with('[');
-    is_name.then_some(host)
-}
-
-fn fits(host: &str, pattern: &str) -> bool {
-    let pattern = pattern.to_ascii_lowercase();
-    match pattern.strip_prefix('*') {
-        // With its dot, and something before it.
-        Some(suffix) => {
-            suffix.starts_with('.') && suffix.len() < host.len() && host.ends_with(suffix)
-        }
-        None => host == pattern,
-    }
 }
 
 #[cfg(test)]
@@ -285,33 +288,31 @@ mod tests {
         assert_eq!(assigned(&building).0, "");
     }
 
-    #[test]
-    fn only_hosts_that_the_administrator_allows_fit() {
-        for (host, pattern, expected) in [
-            ("a.example.com", "a.example.com", true),
-            ("a.example.com", "A.Example.com", true),
-            ("a.example.com", "*.example.com", true),
-            ("b.a.example.com", "*.example.com", true),
-            ("example.com", "*.example.com", false),
-            (".example.com", "*.example.com", false),
-            ("aexample.com", "*example.com", false),
-            ("a.example.com", "*", false),
-            ("a.example.com", "", false),
-            ("a.example.com.evil.org", "*.example.com", false),
-        ] {
-            assert_eq!(fits(host, pattern), expected, "{host} {pattern}");
-        }
-    }
-
-    #[test]
-    fn hosts_are_names_of_resources() {
-        let host = |resource| host_of(resource);
-        assert_eq!(
-            host("https://A.example.com:8443/mcp").as_deref(),
-            Some("a.example.com")
-        );
-        for address in ["https://10.0.0.1/mcp", "https://[::1]/mcp", "/mcp"] {
-            assert_eq!(host(address), None, "{address}");
-        }
+    #[tokio::test]
+    async fn a_host_that_no_certificate_carries_is_told() {
+        let building = building();
+        let key = Key::new("crm", "a");
+        let notes = |generation, resources: &Value, tls: &Value| {
+            let mut spec = spec();
+            spec["servers"][0]["resources"] = resources.clone();
+            spec["tls"] = tls.clone();
+            set(&building, generation, &spec);
+            assert_eq!(build(&building, &key), BuildResult::Built);
+            let known = building.board.known_of(&key).expect("a gateway");
+            let findings = &known.assessment.expect("assessed").findings;
+            let built = findings.built.as_ref().expect("built");
+            let notes = built.warnings.iter();
+            let about = notes.filter(|it| it.contains("certificates of its sidecars"));
+            about.cloned().collect::<Vec<_>>()
+        };
+        let mutual = json!({"mode": "Mutual"});
+        let none: [&str; 0] = [];
+        let good = json!(["https://s.example.com/mcp", "https://s.crm.svc/mcp"]);
+        assert_eq!(notes(2, &good, &mutual), none);
+        assert_eq!(assigned(&building).2, ["s.example.com"]);
+        let bad = json!(["https://s.example.org/mcp", "https://s.crm/mcp"]);
+        let told = notes(3, &bad, &mutual);
+        assert!(told[0].contains("`s.crm` and 1 more"), "{told:?}");
+        assert_eq!(notes(4, &bad, &json!({"mode": "Plaintext"})), none);
     }
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use sidegate_api::names::{condition, reason};
-use sidegate_api::status::{Condition, ConditionStatus};
+use sidegate_api::status::{Condition, ConditionStatus, FailingPod};
 
 use super::assess::Problem;
 use crate::events::Notice;
@@ -86,6 +86,7 @@ pub(super) fn notices(current: &[Condition], wanted: &[Condition]) -> Vec<Notice
                 condition::RESOLVED_REFS => told_always(before, now, false)?,
                 condition::PROGRAMMED => told_of_pods(before, now)?,
                 condition::BYPASS_POSSIBLE => told_of_bypass(before, now)?,
+                condition::READY => told_of_namespace(before, now)?,
                 _ => return None,
             };
             Some(Notice {
@@ -121,13 +122,35 @@ fn told_of_pods<'a>(before: Option<&Condition>, now: &'a Condition) -> Option<To
     match now.reason.as_str() {
         reason::PROGRAMMED if other_reason => Some((false, reason::PROGRAMMED)),
         reason::PODS_NOT_INJECTED if other_reason => Some((true, POD_NOT_INJECTED)),
-        reason::DATA_PLANE_REJECTED | reason::SIDECAR_OUTDATED
+        reason::DATA_PLANE_REJECTED | reason::SIDECAR_OUTDATED | reason::OPERATOR_BEHIND
             if before.is_none_or(|before| !says_the_same(before, now)) =>
         {
             Some((true, now.reason.as_str()))
         }
         _ => None,
     }
+}
+
+/// Otherwise `Ready` says what the other conditions say.
+fn told_of_namespace<'a>(before: Option<&Condition>, now: &'a Condition) -> Option<Told<'a>> {
+    let news = now.reason == reason::NAMESPACE_NOT_ENABLED
+        && before.is_none_or(|before| before.reason != now.reason);
+    news.then_some((true, reason::NAMESPACE_NOT_ENABLED))
+}
+
+/// That a server does not start, in the first pod in which it does not: the
+/// numbers are in the status.
+pub(super) fn notice_of_servers(current: &[FailingPod], wanted: &[FailingPod]) -> Option<Notice> {
+    let is = |it: &&FailingPod| it.reason == reason::SERVER_NOT_STARTING;
+    let now = wanted.iter().find(is)?;
+    if current.iter().any(|it| is(&it)) {
+        return None;
+    }
+    Some(Notice {
+        warning: true,
+        reason: now.reason.clone(),
+        note: format!("pod {}: {}", now.pod, now.message),
+    })
 }
 
 fn told_of_bypass<'a>(before: Option<&Condition>, now: &'a Condition) -> Option<Told<'a>> {
@@ -232,6 +255,32 @@ mod tests {
         assert_eq!(told(&[], &bare), ["!PodNotInjected"]);
         let barer = programmed("PodsNotInjected", "2 of 3 pods");
         assert_eq!(told(&[bare], &barer), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_person_has_to_mend_in_the_cluster_is_told_once() {
+        let behind = fails("Programmed", problem("OperatorBehind", "raise the epoch"));
+        assert_eq!(told(&[], &behind), ["!OperatorBehind"]);
+        assert_eq!(told(std::slice::from_ref(&behind), &behind), [""; 0]);
+        let shut = fails("Ready", problem("NamespaceNotEnabled", "label it"));
+        assert_eq!(told(&[], &shut), ["!NamespaceNotEnabled"]);
+        assert_eq!(told(std::slice::from_ref(&shut), &shut), [""; 0]);
+
+        let pod = |pod: &str, reason: &str| FailingPod {
+            pod: pod.to_owned(),
+            reason: reason.to_owned(),
+            message: "container app does not stay up".to_owned(),
+        };
+        let down = [pod("a", "Pending"), pod("b", "ServerNotStarting")];
+        let notice = notice_of_servers(&[], &down).expect("it is told");
+        assert_eq!(
+            (notice.warning, &*notice.reason),
+            (true, "ServerNotStarting")
+        );
+        assert_eq!(notice.note, "pod b: container app does not stay up");
+        let more = [pod("b", "ServerNotStarting"), pod("c", "ServerNotStarting")];
+        assert_eq!(notice_of_servers(&down, &more), None);
+        assert_eq!(notice_of_servers(&[], &[pod("a", "Pending")]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sidegate_api::provider::{AwsSigV4, Credentials, ProviderClientCredentials};
 use sidegate_api::reference::SecretKeyRef;
 use sidegate_api::{LlmProviderSpec, McpGatewaySpec};
+use sidegate_config::control::ReferenceVersions;
 use sidegate_config::documents::{
     ConfigMapDocument, Documents, GatewayDocument, ProviderDocument, SecretDocument,
 };
@@ -16,6 +17,8 @@ use crate::references::{RefKind, Reference, References, State};
 /// An object with everything that it refers to, as far as it can be read.
 pub(super) struct Dereferenced {
     pub(super) documents: Documents,
+    /// How new everything is that was read.
+    pub(super) versions: ReferenceVersions,
     pub(super) missing: Vec<Missing>,
 }
 
@@ -70,13 +73,18 @@ fn read(
         .map(|(_, reference)| reference.clone())
         .collect();
     references.track(key, all.clone());
-    let mut missing = Vec::new();
+    let (mut missing, mut versions) = (Vec::new(), Vec::new());
+    let mut read = |reference: &Reference, version: Option<u64>| {
+        let name = format!("{}/{}", reference.kind, reference.key.name);
+        versions.extend(version.map(|version| (name, version)));
+    };
     for reference in all {
         match references.read(&reference) {
             State::Awaited => return None,
             State::NotFound => missing.extend(missing_from(wanted, &reference, false)),
             State::Forbidden => missing.extend(missing_from(wanted, &reference, true)),
             State::Secret(content) => {
+                read(&reference, content.version);
                 let data = content.data.iter();
                 let data = data.map(|(key, value)| (key.clone(), SecretText::from(value.clone())));
                 let secret = SecretDocument::new(
@@ -88,15 +96,22 @@ fn read(
                 let allowed_hosts = content.allowed_hosts.clone();
                 documents.secrets.push(secret.allowing(allowed_hosts));
             }
-            State::ConfigMap(data) => documents.config_maps.push(ConfigMapDocument {
-                namespace: key.namespace.to_string(),
-                name: reference.key.name.to_string(),
-                data: data.as_ref().clone(),
-                origin: Default::default(),
-            }),
+            State::ConfigMap(content) => {
+                read(&reference, content.version);
+                documents.config_maps.push(ConfigMapDocument {
+                    namespace: key.namespace.to_string(),
+                    name: reference.key.name.to_string(),
+                    data: content.data.clone(),
+                    origin: Default::default(),
+                });
+            }
         }
     }
-    Some(Dereferenced { documents, missing })
+    Some(Dereferenced {
+        documents,
+        versions: versions.into_iter().collect(),
+        missing,
+    })
 }
 
 fn missing_from(
@@ -202,6 +217,7 @@ fn beside(key: &Key, kind: RefKind, name: &str) -> Reference {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use sidegate_config::control::MAX_REFERENCES;
 
     use super::*;
 
@@ -229,6 +245,27 @@ mod tests {
                 "spec.authentication.jwt[1].jwks.configMapKeyRef: ConfigMap crm/keys",
             ]
         );
+    }
+
+    /// More than the schema permits: keys come from one place only.
+    #[test]
+    fn a_version_has_room_for_all_that_a_gateway_refers_to() {
+        let issuer = |number: u32| {
+            json!({"issuer": format!("https://{number}/"), "jwks": {
+                "uri": "https://a/k", "caRef": {"name": format!("ca{number}")},
+                "configMapKeyRef": {"name": format!("keys{number}"), "key": "k"},
+            }})
+        };
+        let issuers: Vec<_> = (0..8).map(issuer).collect();
+        let spec = json!({
+            "selector": {"matchLabels": {"app": "a"}},
+            "tls": {"certificateRef": {"name": "tls"}},
+            "authentication": {"jwt": issuers},
+        });
+        let spec = serde_json::from_value(spec).expect("a spec");
+        let wanted = wanted(&Key::new("crm", "a"), &spec);
+        assert_eq!(wanted.len(), 17);
+        assert!(wanted.len() <= MAX_REFERENCES);
     }
 
     #[test]

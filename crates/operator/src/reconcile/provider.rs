@@ -12,9 +12,9 @@ use sidegate_config::{Options, ValidatedProvider, Violation, validate_provider};
 use super::ReconcileError;
 use super::assess::{Problem, accepted, resolved};
 use super::conditions::{fails, holds, unknown};
+use super::context::Context;
 use super::dereference::{Dereferenced, dereference_provider};
 use super::update_status::{read_provider_status, update_status};
-use super::write::Context;
 use crate::key::Key;
 use crate::metrics::ReconcileResult;
 use crate::permission::Account;
@@ -93,7 +93,11 @@ pub(super) async fn reconcile(
 
 /// Validates the one provider of some documents.
 fn assess(read: &Dereferenced, options: &Options, account: &Account) -> Findings {
-    let Dereferenced { documents, missing } = read;
+    let Dereferenced {
+        documents,
+        versions: _,
+        missing,
+    } = read;
     let found = documents
         .providers
         .iter()

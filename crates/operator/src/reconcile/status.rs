@@ -38,9 +38,9 @@ pub(super) fn gateway(known: &Known<'_>) -> McpGatewayStatus {
     let built = findings.built.as_ref();
     let pods = Pods::of(view, built.map(|built| built.version.as_str()));
     let bypass = Bypass::of(view, known.answered);
-    let accepted = accepted_condition(known);
+    let accepted = accepted_condition(known, pods.unprepared());
     let resolved = resolved_condition(findings.resolved.as_ref());
-    let programmed = match not_yet(known, &accepted, &resolved) {
+    let programmed = match not_yet(known, &resolved) {
         Some(message) => fails(
             condition::PROGRAMMED,
             Problem {
@@ -60,7 +60,7 @@ pub(super) fn gateway(known: &Known<'_>) -> McpGatewayStatus {
     }
 }
 
-fn accepted_condition(known: &Known<'_>) -> Condition {
+fn accepted_condition(known: &Known<'_>, unprepared: Option<String>) -> Condition {
     match (&known.findings.accepted, &known.view.winner) {
         (Err(problem), _) => fails(condition::ACCEPTED, problem.clone()),
         (Ok(()), Some(winner)) => fails(condition::ACCEPTED, conflicted(winner)),
@@ -71,6 +71,7 @@ fn accepted_condition(known: &Known<'_>) -> Condition {
                 .into_iter()
                 .flatten()
                 .chain(&known.notes)
+                .chain(&unprepared)
                 .map(String::as_str)
                 .collect();
             let message = match notes.as_slice() {
@@ -83,7 +84,15 @@ fn accepted_condition(known: &Known<'_>) -> Condition {
 }
 
 fn conflicted(winner: &Winner) -> Problem {
-    let Winner { name, shared_pods } = winner;
+    let Winner {
+        name,
+        shared_pods,
+        is_older,
+    } = winner;
+    let comes_first = match is_older {
+        true => "is older",
+        false => "is as old, comes first by its name",
+    };
     let shared = match shared_pods {
         0 => "has the same selector".to_owned(),
         1 => "selects one of its pods, too".to_owned(),
@@ -92,8 +101,8 @@ fn conflicted(winner: &Winner) -> Problem {
     Problem {
         reason: reason::CONFLICTED,
         message: format!(
-            "McpGateway {name} is older and {shared}: a pod has one gateway; delete one of them, \
-             or label the pods so that each is selected once"
+            "McpGateway {name} {comes_first} and {shared}: a pod has one gateway; delete one of \
+             them, or label the pods so that each is selected once"
         ),
     }
 }
@@ -115,13 +124,13 @@ fn resolved_condition(resolved: Option<&Result<(), Problem>>) -> Condition {
 }
 
 /// Why no pod can have confirmed it yet.
-fn not_yet(known: &Known<'_>, accepted: &Condition, resolved: &Condition) -> Option<String> {
-    let good = |condition: &Condition| condition.status == ConditionStatus::True;
+fn not_yet(known: &Known<'_>, resolved: &Condition) -> Option<String> {
     if known.unbuilt {
         // What pods confirmed may not be this any more.
         return Some("a change of it, or of what it refers to, is still being read".to_owned());
     }
-    if good(accepted) && good(resolved) {
+    // One that shares pods with an older gateway is enforced by its others.
+    if known.findings.accepted.is_ok() && resolved.status == ConditionStatus::True {
         return None;
     }
     let message = "there is nothing new to enforce before it is accepted and its references are \

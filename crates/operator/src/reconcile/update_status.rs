@@ -18,9 +18,9 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::ReconcileError;
-use super::conditions::{complete, notices};
-use super::write::Context;
-use crate::events::CONTROLLER;
+use super::conditions::{complete, notice_of_servers, notices};
+use super::context::Context;
+use crate::events::{CONTROLLER, Notice};
 use crate::key::Key;
 use crate::metrics::ReconcileResult;
 
@@ -32,6 +32,9 @@ pub(super) trait Status: Clone + PartialEq + Serialize {
     fn conditions(&self) -> &[Condition];
     fn conditions_mut(&mut self) -> &mut Vec<Condition>;
     fn generation(&self) -> Option<i64>;
+
+    /// What a person should know that no condition says by itself.
+    fn further_notice(&self, before: &Self) -> Option<Notice>;
 }
 
 /// Writes the status of an object if it differs from `current`, gives what the
@@ -87,7 +90,8 @@ where
             );
         }
     }
-    for notice in notices(current.conditions(), wanted.conditions()) {
+    let news = notices(current.conditions(), wanted.conditions());
+    for notice in news.into_iter().chain(wanted.further_notice(current)) {
         context.events.post(reference, notice);
     }
     Ok(ReconcileResult::Written)
@@ -162,6 +166,10 @@ impl Status for McpGatewayStatus {
     fn generation(&self) -> Option<i64> {
         self.observed_generation
     }
+
+    fn further_notice(&self, before: &Self) -> Option<Notice> {
+        notice_of_servers(&before.failing, &self.failing)
+    }
 }
 
 impl Status for LlmProviderStatus {
@@ -175,5 +183,9 @@ impl Status for LlmProviderStatus {
 
     fn generation(&self) -> Option<i64> {
         self.observed_generation
+    }
+
+    fn further_notice(&self, _before: &Self) -> Option<Notice> {
+        None
     }
 }

@@ -1,55 +1,22 @@
 //! The steps that only the leader takes: what is known of an object goes into
 //! its status.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use kube::{Client, Resource as _};
+use kube::Resource as _;
 use sidegate_api::gateway::McpGateway;
 use sidegate_api::status::McpGatewayStatus;
-use sidegate_config::Options;
-use sidegate_policy::clock::Clock;
 
 use super::build::AWAITED;
+use super::context::Context;
 use super::status::{self, Known};
 use super::update_status::{self, update_status};
 use super::{ReconcileError, provider};
-use crate::board::Board;
-use crate::bypass::Dials;
-use crate::events::Events;
 use crate::key::Key;
 use crate::metrics::ReconcileResult;
-use crate::network_policies::{NetworkPolicies, PolicyState};
-use crate::permission::Account;
-use crate::queue::{Queue, Request};
-use crate::references::References;
-use crate::tally::Tally;
-use crate::trust_bundles::BundleProblems;
-
-/// What reconciles share while this replica leads.
-pub(crate) struct Context {
-    pub(crate) client: Client,
-    pub(crate) board: Arc<Board>,
-    pub(crate) statuses: Arc<Queue>,
-    /// What providers refer to.
-    pub(crate) provider_references: References,
-    /// What is valid in a cluster.
-    pub(crate) options: Options,
-    /// Who the operator is, for commands that grant it something.
-    pub(crate) account: Account,
-    pub(crate) events: Events,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) policies: NetworkPolicies,
-    pub(crate) policy_notes: PolicyNotes,
-    pub(crate) bundle_problems: Arc<BundleProblems>,
-    pub(crate) dials: Arc<Dials>,
-    pub(crate) tally: Tally,
-}
-
-/// What a person should know of a gateway's NetworkPolicy.
-#[derive(Default)]
-pub(crate) struct PolicyNotes(Mutex<HashMap<Key, String>>);
+use crate::network_policies::{Guarded, PolicyState, needs_policy};
+use crate::queue::Request;
 
 /// Writes what there is to say about one object.
 pub(crate) async fn reconcile(
@@ -100,14 +67,16 @@ async fn gateway(context: &Context, key: &Key) -> Result<ReconcileResult, Reconc
     // After the status, which does not wait for it.
     if let Ok(gateway) = &object.0 {
         let standing = Standing {
-            is_conflicted: known.view.winner.is_some(),
+            has_no_pods: known.view.winner.is_some()
+                && known.view.pods.iter().all(|pod| pod.had_by.is_some()),
             is_in_force: assessment.findings.accepted.is_ok() && known.view.namespace_enabled,
         };
-        let state = network_policy(context, gateway, standing).await?;
+        let guarded = guarded(context, key, gateway);
+        let state = network_policy(context, gateway, &guarded, standing).await?;
         if state == PolicyState::Written && result == ReconcileResult::Unchanged {
             result = ReconcileResult::Written;
         }
-        let note = note_of(&state);
+        let note = note_of(&state).or_else(|| guarded.note(gateway));
         if context.policy_notes.set(key, note) {
             let again = Request::Gateway(key.clone());
             context.statuses.add(again, Duration::ZERO);
@@ -138,26 +107,36 @@ async fn write(
 /// What a gateway's NetworkPolicy depends on.
 #[derive(Clone, Copy)]
 struct Standing {
-    /// Another gateway has its pods.
-    is_conflicted: bool,
+    /// Other gateways have all of its pods.
+    has_no_pods: bool,
     /// It is accepted, and its namespace allows injection.
     is_in_force: bool,
+}
+
+/// What older gateways close on pods that this one may select, too.
+fn guarded(context: &Context, key: &Key, gateway: &McpGateway) -> Guarded {
+    if !needs_policy(gateway) {
+        return Guarded::default();
+    }
+    let older = context.board.world().older_than(key);
+    Guarded::of(gateway, older.iter().filter_map(|it| it.0.as_ref().ok()))
 }
 
 /// Keeps the gateway's NetworkPolicy.
 async fn network_policy(
     context: &Context,
     gateway: &McpGateway,
+    guarded: &Guarded,
     standing: Standing,
 ) -> Result<PolicyState, ReconcileError> {
     let policies = &context.policies;
     let Standing {
-        is_conflicted,
+        has_no_pods,
         is_in_force,
     } = standing;
-    Ok(match (is_conflicted, is_in_force) {
+    Ok(match (has_no_pods, is_in_force) {
         (true, _) => policies.remove(gateway).await?,
-        (false, true) => policies.apply(gateway).await?,
+        (false, true) => policies.apply(gateway, guarded).await?,
         // Pods that run already go on as they are.
         (false, false) => policies.keep(gateway).await?,
     })
@@ -166,28 +145,9 @@ async fn network_policy(
 /// What a person should know of a NetworkPolicy.
 fn note_of(state: &PolicyState) -> Option<String> {
     match state {
-        PolicyState::Foreign(_) | PolicyState::Decided(..) => Some(state.to_string()),
-        PolicyState::Written | PolicyState::Unchanged => None,
-    }
-}
-
-// === impl PolicyNotes ===
-
-impl PolicyNotes {
-    fn of(&self, gateway: &Key) -> Option<String> {
-        self.lock().get(gateway).cloned()
-    }
-
-    /// Says whether it is news.
-    fn set(&self, gateway: &Key, note: Option<String>) -> bool {
-        let mut notes = self.lock();
-        match note {
-            Some(note) => notes.insert(gateway.clone(), note.clone()) != Some(note),
-            None => notes.remove(gateway).is_some(),
+        PolicyState::Foreign(_) | PolicyState::Decided(..) | PolicyState::Overlaps(_) => {
+            Some(state.to_string())
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        PolicyState::Written | PolicyState::Unchanged => None,
     }
 }

@@ -1,94 +1,57 @@
-//! One object, watched by its name.
+//! What is told of one object that is referred to.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::chain::Chain;
-use futures_util::StreamExt as _;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client};
 use sidegate_api::names::ALLOWED_HOSTS_ANNOTATION;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::{RefKind, Reference, SecretContent, State};
-
-/// No watch tells that a permission was granted: it is asked for again.
-const MIN_RETRY: Duration = Duration::from_secs(1);
-const MAX_RETRY: Duration = Duration::from_secs(10);
+use super::{ConfigMapContent, RefKind, Reference, SecretContent, State};
+use crate::board::revision_of;
+use crate::one_object::{self, Told};
 
 /// Tells every state of an object, for ever.
-pub(super) async fn follow(client: Client, reference: Reference, tell: impl Fn(State) + Send) {
-    match reference.kind {
-        RefKind::Secret => follow_as::<Secret>(client, &reference, tell, of_secret).await,
-        RefKind::ConfigMap => follow_as::<ConfigMap>(client, &reference, tell, of_config_map).await,
-    }
-}
-
-async fn follow_as<K>(
+pub(super) async fn follow(
     client: Client,
-    reference: &Reference,
-    tell: impl Fn(State) + Send,
-    read: fn(K) -> State,
-) where
-    K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
-    K::DynamicType: Default,
-{
-    let api: Api<K> = Api::namespaced(client, &reference.key.namespace);
-    // By this selector, permissions that name the object are enough.
-    let by_name = format!("metadata.name={}", reference.key.name);
-    let mut events = pin!(watcher(api, watcher::Config::default().fields(&by_name)));
-    let mut retry = MIN_RETRY;
-    let mut listed = State::NotFound;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                retry = MIN_RETRY;
-                match event {
-                    Event::Init => listed = State::NotFound,
-                    Event::InitApply(object) => listed = read(object),
-                    Event::InitDone => tell(listed.clone()),
-                    Event::Apply(object) => tell(read(object)),
-                    Event::Delete(_) => tell(State::NotFound),
-                }
-            }
-            Err(error) => {
-                if is_forbidden(&error) {
-                    debug!(%reference, "may not be read");
-                    tell(State::Forbidden);
-                } else {
-                    // What was read last stays in use.
-                    warn!(%reference, error = %Chain(&error), "cannot be watched");
-                }
-                tokio::time::sleep(retry).await;
-                retry = (retry * 2).min(MAX_RETRY);
-            }
+    reference: Reference,
+    tell: impl Fn(State) + Send + Sync,
+) {
+    let (namespace, name) = (&reference.key.namespace, &reference.key.name);
+    match reference.kind {
+        RefKind::Secret => {
+            let api: Api<Secret> = Api::namespaced(client, namespace);
+            let tell = |told| tell(state(&reference, told, of_secret));
+            one_object::follow(api, name, tell).await;
+        }
+        RefKind::ConfigMap => {
+            let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+            let tell = |told| tell(state(&reference, told, of_config_map));
+            one_object::follow(api, name, tell).await;
         }
     }
 }
 
-fn is_forbidden(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => {
-            matches!(error, kube::Error::Api(status) if status.is_forbidden())
+fn state<K>(reference: &Reference, told: Told<K>, of: fn(K) -> State) -> State {
+    match told {
+        Told::There(object) => of(object),
+        Told::NotThere => State::NotFound,
+        Told::Forbidden => {
+            // The status of who refers to it says so.
+            debug!(%reference, "may not be read");
+            State::Forbidden
         }
-        watcher::Error::WatchError(status) => status.is_forbidden(),
-        watcher::Error::NoResourceVersion => false,
     }
 }
 
 fn of_secret(mut secret: Secret) -> State {
+    let version = revision_of(&secret);
     let annotations = secret.metadata.annotations.as_mut();
     let allowed_hosts = annotations.and_then(|it| it.remove(ALLOWED_HOSTS_ANNOTATION));
     let data = secret.data.unwrap_or_default();
     State::Secret(Arc::new(SecretContent {
+        version,
         secret_type: secret.type_.unwrap_or_default(),
         allowed_hosts,
         data: data
@@ -99,6 +62,7 @@ fn of_secret(mut secret: Secret) -> State {
 }
 
 fn of_config_map(map: ConfigMap) -> State {
+    let version = revision_of(&map);
     let texts = map.data.unwrap_or_default();
     let mut data: BTreeMap<_, _> = texts
         .into_iter()
@@ -106,5 +70,42 @@ fn of_config_map(map: ConfigMap) -> State {
         .collect();
     let binary = map.binary_data.unwrap_or_default();
     data.extend(binary.into_iter().map(|(key, value)| (key, value.0)));
-    State::ConfigMap(Arc::new(data))
+    State::ConfigMap(Arc::new(ConfigMapContent { version, data }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn versions(metadata: &Value) -> [Option<u64>; 2] {
+        let object = json!({"metadata": metadata});
+        let secret = of_secret(serde_json::from_value(object.clone()).expect("a Secret"));
+        let map = of_config_map(serde_json::from_value(object).expect("a ConfigMap"));
+        match (secret, map) {
+            (State::Secret(secret), State::ConfigMap(map)) => [secret.version, map.version],
+            _ => panic!("they are there"),
+        }
+    }
+
+    #[test]
+    fn what_is_read_has_its_version() {
+        assert_eq!(versions(&json!({"resourceVersion": "12"})), [Some(12); 2]);
+        for unknown in [json!({}), json!({"resourceVersion": "x"})] {
+            assert_eq!(versions(&unknown), [None; 2], "{unknown}");
+        }
+    }
+
+    /// Also what changes nothing that is enforced: a sidecar that was told of it
+    /// by another replica waits for it.
+    #[test]
+    fn another_version_is_news() {
+        let read = |version: &str| {
+            let object = json!({"metadata": {"resourceVersion": version}, "data": {"a": "b"}});
+            of_config_map(serde_json::from_value(object).expect("a ConfigMap"))
+        };
+        assert!(read("12") == read("12"));
+        assert!(read("12") != read("13"));
+    }
 }

@@ -6,90 +6,43 @@
 //! has said whose it is.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use sidegate_config::control::RefusalReason;
 use sidegate_config::sidecar_config::SecretText;
 use sidegate_policy::clock::Clock;
 use sidegate_tls::PeerCertificate;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
-use tokio::time::{Instant, sleep, timeout};
-use tracing::warn;
+use tokio::sync::watch;
 
-use super::arrivals::network;
 use super::certificates::Certificates;
-use super::rate::{Bucket, Rate, RateTable, TooOften};
-use super::recent::Recent;
+use super::rate::{Rate, RateTable, TooOften};
 use super::refused::Refused;
-use super::token::{Claimed, look_at};
-use super::token_review::{NotAPod, Reviewed, TokenReviewer, pod_of};
-use crate::board::{Assignment, Board, PodRef};
-use crate::chain::Chain;
-use crate::metrics::{Metrics, ReviewResult};
+use super::reviews::{ReviewLimits, Reviews};
+use super::token_review::{Reviewed, TokenReviewer};
+use crate::board::{Assignment, Board, KnownPod, PodRef};
+use crate::metrics::Metrics;
+use crate::pod_condition::ShownCertificate;
 
-/// How long a positive TokenReview counts, unless the token ends before.
-const POSITIVE_LIFETIME: Duration = Duration::from_secs(60);
-/// How long a negative one does. A token does not become good, but the API
-/// server that was asked may not have known the pod yet.
-const NEGATIVE_LIFETIME: Duration = Duration::from_secs(10);
-/// Tokens that are remembered, of either kind.
-const REMEMBERED: usize = 8_192;
-/// Sources and pods whose rates are kept, each.
-const COUNTED: usize = 16_384;
 /// Streams that one pod may begin, and pods for which that is counted.
 const BEGINS: Rate = Rate {
     burst: 20,
     every: Duration::from_secs(1),
 };
 const BEGINNING: usize = 50_000;
-/// How long an attempt waits for its turn to ask the API server.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How often it looks whether it is.
-const LOOK: Duration = Duration::from_millis(50);
 /// The watch of pods may lag behind a pod that has just begun.
 const UNKNOWN_RETRY: Duration = Duration::from_millis(500);
 const CERTIFICATE_RETRY: Duration = Duration::from_secs(5);
-
-/// How often the API server is asked. Only attempts with a token that it does
-/// not accept are counted against their source and pod.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReviewLimits {
-    /// From one address.
-    pub(crate) per_source: Rate,
-    /// From one address, for what claims to be one pod. Not for the pod alone:
-    /// then anybody could keep a pod away by claiming to be it.
-    pub(crate) per_pod: Rate,
-    /// In all.
-    pub(crate) in_all: Rate,
-    /// At a time.
-    pub(crate) at_a_time: usize,
-}
 
 /// Finds out which pod it is.
 pub(super) struct Authentication {
     pub(super) board: Arc<Board>,
     pub(super) certificates: Certificates,
-    reviewer: Arc<dyn TokenReviewer>,
+    reviews: Reviews,
     trust_domain: String,
     clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-    limits: ReviewLimits,
-    in_progress: Semaphore,
-    memory: Mutex<Memory>,
+    begins: Mutex<RateTable<Arc<str>>>,
 }
-
-struct Memory {
-    sources: RateTable<IpAddr>,
-    pods: RateTable<(IpAddr, Arc<str>)>,
-    begins: RateTable<Arc<str>>,
-    in_all: Bucket,
-    positive: Recent<TokenHash, Reviewed>,
-    negative: Recent<TokenHash, NotAPod>,
-}
-
-type TokenHash = [u8; 32];
 
 /// A pod that was recognized.
 #[derive(Debug)]
@@ -97,29 +50,9 @@ pub(super) struct Authenticated {
     pub(super) pod: PodRef,
     pub(super) service_account: Arc<str>,
     pub(super) token_ends_unix: i64,
+    /// The certificate that it showed.
+    pub(super) shown: Option<ShownCertificate>,
     pub(super) assignment: watch::Receiver<Assignment>,
-}
-
-// === impl ReviewLimits ===
-
-impl Default for ReviewLimits {
-    fn default() -> Self {
-        Self {
-            per_source: Rate {
-                burst: 200,
-                every: Duration::from_secs(1),
-            },
-            per_pod: Rate {
-                burst: 10,
-                every: Duration::from_secs(2),
-            },
-            in_all: Rate {
-                burst: 200,
-                every: Duration::from_millis(5),
-            },
-            at_a_time: 32,
-        }
-    }
 }
 
 // === impl Authentication ===
@@ -133,24 +66,13 @@ impl Authentication {
         metrics: Arc<Metrics>,
         limits: ReviewLimits,
     ) -> Self {
-        let memory = Memory {
-            sources: RateTable::new(limits.per_source, COUNTED),
-            pods: RateTable::new(limits.per_pod, COUNTED),
-            begins: RateTable::new(BEGINS, BEGINNING),
-            in_all: Bucket::default(),
-            positive: Recent::new(POSITIVE_LIFETIME, REMEMBERED),
-            negative: Recent::new(NEGATIVE_LIFETIME, REMEMBERED),
-        };
         Self {
             board,
             certificates: Certificates::default(),
-            reviewer,
+            reviews: Reviews::new(reviewer, Arc::clone(&clock), metrics, limits),
             trust_domain: trust_domain.to_owned(),
             clock,
-            metrics,
-            limits,
-            in_progress: Semaphore::new(limits.at_a_time),
-            memory: Mutex::new(memory),
+            begins: Mutex::new(RateTable::new(BEGINS, BEGINNING)),
         }
     }
 
@@ -169,11 +91,9 @@ impl Authentication {
                 "this replica has not read the cluster yet",
             ));
         }
-        let (reviewed, token_ends_unix) = self.review(token, source).await?;
-        if !self.is_known(&reviewed) {
-            return Err(unknown_pod());
-        }
-        self.check_certificate(&reviewed, certificate)?;
+        let (reviewed, token_ends_unix) = self.reviews.review(token, source).await?;
+        let known = self.known(&reviewed).ok_or_else(unknown_pod)?;
+        let shown = self.check_certificate(&reviewed.pod, &known, certificate)?;
         self.count_begin(&reviewed.pod.uid)?;
         // Last, because the board keeps something for whoever follows.
         let assignment = self.board.follow(&reviewed.pod).ok_or_else(unknown_pod)?;
@@ -181,14 +101,15 @@ impl Authentication {
             pod,
             service_account,
         } = reviewed;
-        if let Some(shown) = certificate {
+        if let Some(shown) = &shown {
             let now = self.clock.unix_seconds();
-            self.certificates.shown(&pod.uid, shown.not_after_unix, now);
+            self.certificates.shown(&pod.uid, shown.clone(), now);
         }
         Ok(Authenticated {
             pod,
             service_account,
             token_ends_unix,
+            shown,
             assignment,
         })
     }
@@ -204,7 +125,7 @@ impl Authentication {
         pod: &PodRef,
         source: IpAddr,
     ) -> Result<i64, Refused> {
-        let (reviewed, token_ends_unix) = self.review(token, source).await?;
+        let (reviewed, token_ends_unix) = self.reviews.review(token, source).await?;
         if reviewed.pod != *pod {
             return Err(Refused::unauthenticated(
                 "the newer token is another pod's: read the projected token of this pod",
@@ -213,194 +134,63 @@ impl Authentication {
         Ok(token_ends_unix)
     }
 
-    /// Whose token it is, and when it ends.
-    async fn review(&self, token: &SecretText, source: IpAddr) -> Result<(Reviewed, i64), Refused> {
-        let claimed = look_at(token.expose(), self.clock.unix_seconds())
-            .map_err(|invalid| Refused::unauthenticated(invalid.to_string()))?;
-        let hash = hash_of(token);
-        let reviewed = match self.remembered(&hash) {
-            Some(known) => known?,
-            None => self.ask(token, hash, &claimed, network(source)).await?,
-        };
-        // It was accepted, so what it says of its end is true. That it names
-        // another pod than the API server can only be a fault of one of us.
-        if reviewed.pod != claimed.pod {
-            return Err(Refused::unauthenticated(
-                "the API server says that the token is another pod's",
-            ));
-        }
-        Ok((reviewed, claimed.expires_at_unix))
-    }
-
-    fn remembered(&self, hash: &TokenHash) -> Option<Result<Reviewed, Refused>> {
-        let now = self.clock.monotonic();
-        let memory = self.lock();
-        if let Some(reviewed) = memory.positive.get(hash, now) {
-            self.metrics.streams.review_saved(ReviewResult::Positive);
-            return Some(Ok(reviewed.clone()));
-        }
-        let why = memory.negative.get(hash, now)?;
-        self.metrics.streams.review_saved(ReviewResult::Negative);
-        Some(Err(Refused::unauthenticated(why.to_string())))
-    }
-
-    /// Asks the API server, and remembers the answer.
-    async fn ask(
-        &self,
-        token: &SecretText,
-        hash: TokenHash,
-        claimed: &Claimed,
-        source: IpAddr,
-    ) -> Result<Reviewed, Refused> {
-        let key = (source, Arc::clone(&claimed.pod.uid));
-        self.count(&key).await?;
-        let answer = self.ask_in_turn(token).await;
-        let now = self.clock.monotonic();
-        let mut memory = self.lock();
-        match answer {
-            Ok(Ok(reviewed)) => {
-                memory.discount(&key);
-                memory.positive.put(hash, reviewed.clone(), now);
-                Ok(reviewed)
-            }
-            Ok(Err(why)) => {
-                memory.negative.put(hash, why, now);
-                Err(Refused::unauthenticated(why.to_string()))
-            }
-            // Whether the token is good was not found out.
-            Err(refused) => {
-                memory.discount(&key);
-                Err(refused)
-            }
-        }
-    }
-
-    /// Counts an attempt against its source, and against the pod there. It waits
-    /// a while for others of the same source: when their tokens are good, they
-    /// make room, and many sidecars may share an address.
-    async fn count(&self, key: &(IpAddr, Arc<str>)) -> Result<(), Refused> {
-        let too_often =
-            |TooOften(wait)| Refused::busy("too many tokens from here were not accepted", wait);
-        let now = self.clock.monotonic();
-        let counted = self.lock().pods.take(key.clone(), now);
-        counted.map_err(too_often)?;
-        let last_look = Instant::now() + PATIENCE;
-        loop {
-            let now = self.clock.monotonic();
-            let counted = self.lock().sources.take(key.0, now);
-            match counted {
-                Err(_) if Instant::now() < last_look => sleep(LOOK).await,
-                counted => return counted.map_err(too_often),
-            }
-        }
-    }
-
-    async fn ask_in_turn(&self, token: &SecretText) -> Result<Result<Reviewed, NotAPod>, Refused> {
-        let _turn = self.turn().await?;
-        let started = self.clock.monotonic();
-        let answer = self.reviewer.review(token.clone()).await;
-        let took = self.clock.monotonic().saturating_sub(started);
-        match answer {
-            Ok(status) => {
-                let read = pod_of(&status);
-                let result = match &read {
-                    Ok(_) => ReviewResult::Positive,
-                    Err(_) => ReviewResult::Negative,
-                };
-                self.metrics.streams.reviewed(result, took);
-                Ok(read)
-            }
-            Err(error) => {
-                self.metrics.streams.reviewed(ReviewResult::Failed, took);
-                warn!(error = %Chain(&error), "a token cannot be reviewed");
-                Err(Refused::unavailable("the API server cannot be asked"))
-            }
-        }
-    }
-
-    /// Waits until the API server may be asked.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Refused> {
-        let now = self.clock.monotonic();
-        let reserved = self
-            .lock()
-            .in_all
-            .reserve(self.limits.in_all, now, PATIENCE);
-        let busy = "too many sidecars want to be recognized";
-        let wait = reserved.map_err(|TooOften(wait)| Refused::busy(busy, wait))?;
-        sleep(wait).await;
-        match timeout(PATIENCE, self.in_progress.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            // It is never closed.
-            Ok(Err(_)) | Err(_) => Err(Refused::busy(busy, PATIENCE)),
-        }
-    }
-
-    /// The watches know the pod as the API server said it.
-    fn is_known(&self, reviewed: &Reviewed) -> bool {
+    /// The pod, if the watches know it as the API server said it.
+    fn known(&self, reviewed: &Reviewed) -> Option<KnownPod> {
         let Reviewed {
             pod,
             service_account,
         } = reviewed;
-        let known = self.board.known(&pod.key);
-        known.is_some_and(|it| it.uid == pod.uid && it.service_account == *service_account)
+        let known = self.board.known(&pod.key)?;
+        (known.uid == pod.uid && known.service_account == *service_account).then_some(known)
     }
 
+    /// The certificate that was shown, if it is the pod's own. None is fine
+    /// only for a pod that has none.
     fn check_certificate(
         &self,
-        reviewed: &Reviewed,
+        pod: &PodRef,
+        known: &KnownPod,
         certificate: Option<&PeerCertificate>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Option<ShownCertificate>, Refused> {
         let wrong = |message: &'static str| {
             Refused::new(RefusalReason::WrongCertificate, message, CERTIFICATE_RETRY)
         };
-        let uid = &reviewed.pod.uid;
         let Some(certificate) = certificate else {
             let now = self.clock.unix_seconds();
-            return match self.certificates.is_held(uid, now) {
+            return match self.certificates.is_held(known, now) {
                 true => Err(wrong(
-                    "the pod has a certificate: a token alone is not enough any more",
+                    "the pod has a certificate, so a token alone is not enough any more; if the \
+                     sidecar has lost it, delete the pod",
                 )),
-                false => Ok(()),
+                false => Ok(None),
             };
         };
         let PeerCertificate {
             spiffe_id,
             common_name,
-            not_after_unix: _,
+            not_after_unix,
+            authority_key_id,
         } = certificate;
         let is_account = spiffe_id.as_ref().is_some_and(|id| {
-            let account = (&*reviewed.pod.key.namespace, &*reviewed.service_account);
+            let account = (&*pod.key.namespace, &*known.service_account);
             id.trust_domain() == self.trust_domain && id.service_account() == Some(account)
         });
-        if !is_account || common_name.as_deref() != Some(uid) {
+        if !is_account || common_name.as_deref() != Some(&*pod.uid) {
             return Err(wrong("the certificate is another pod's than the token"));
         }
-        Ok(())
+        Ok(Some(ShownCertificate {
+            until_unix: *not_after_unix,
+            authority: authority_key_id.clone().unwrap_or_default(),
+            sandbox_unix: known.sandbox_unix,
+        }))
     }
 
     fn count_begin(&self, uid: &Arc<str>) -> Result<(), Refused> {
         let now = self.clock.monotonic();
-        let taken = self.lock().begins.take(Arc::clone(uid), now);
+        let mut begins = self.begins.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = begins.take(Arc::clone(uid), now);
         taken.map_err(|TooOften(wait)| Refused::busy("the pod begins too many streams", wait))
     }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Memory ===
-
-impl Memory {
-    fn discount(&mut self, key: &(IpAddr, Arc<str>)) {
-        self.pods.give_back(key);
-        self.sources.give_back(&key.0);
-    }
-}
-
-fn hash_of(token: &SecretText) -> TokenHash {
-    let sum = digest(&SHA256, token.expose());
-    sum.as_ref().try_into().unwrap_or_default()
 }
 
 fn unknown_pod() -> Refused {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sidegate_config::control::{RejectReason, Rejected, SnapshotVersion};
+use sidegate_config::control::{ReferenceVersions, RejectReason, Rejected, SnapshotVersion};
 use tokio::time::Instant;
 
 use crate::board::{Assigned, Assignment, PodReport, Program};
@@ -44,6 +44,8 @@ enum Told {
     Snapshot {
         epoch: u64,
         hash: String,
+        generation: Option<i64>,
+        references: ReferenceVersions,
         service_hosts: Vec<String>,
     },
 }
@@ -119,15 +121,16 @@ impl Delivery {
     /// It is sent once on each stream even if the sidecar enforces it already:
     /// its Services may have changed, and it confirms the same content at once.
     pub(super) fn next(&self, assignment: &Assignment, epoch: u64) -> Next {
-        let hash = match &assignment.assigned {
-            Assigned::NoGateway => "",
+        let (hash, references) = match &assignment.assigned {
+            Assigned::NoGateway => ("", ReferenceVersions::default()),
             Assigned::Waiting => return Next::Nothing,
-            Assigned::Program(program) => program.hash.as_str(),
+            Assigned::Program(program) => (program.hash.as_str(), program.references.clone()),
         };
         let version = SnapshotVersion {
             epoch,
             revision: assignment.revision,
             hash: hash.to_owned(),
+            references,
         };
         if let Some(in_force) = &self.in_force
             && version.is_older_than(in_force)
@@ -165,9 +168,13 @@ impl Delivery {
                 epoch,
                 hash: program.hash.clone(),
             }),
+            // The same content of something newer is told, too, so that the
+            // sidecar does not take what came between from another replica.
             Assigned::Program(program) => Some(Told::Snapshot {
                 epoch,
                 hash: program.hash.clone(),
+                generation: program.generation,
+                references: program.references.clone(),
                 service_hosts: assignment.service_hosts.clone(),
             }),
         }
@@ -202,7 +209,11 @@ impl Delivery {
         };
         let changed = changed.take();
         let version = sent.clone();
-        self.in_force = Some(version.clone());
+        // As the sidecar does it.
+        self.in_force = Some(match &self.in_force {
+            Some(before) => version.clone().not_forgetting(before),
+            None => version.clone(),
+        });
         Confirmation::InForce(version, changed)
     }
 
@@ -214,9 +225,11 @@ impl Delivery {
             message,
             in_force,
         } = rejected;
-        if !self.sent.iter().any(|(sent, _)| *sent == version) {
+        // It may have left out, or added, what it remembers of references.
+        let sent = self.sent.iter().map(|(sent, _)| sent);
+        let Some(version) = sent.rev().find(|sent| sent.is_same_as(&version)).cloned() else {
             return Rejection::NeverSent;
-        }
+        };
         self.in_force = in_force.filter(is_plausible);
         let is_behind = self
             .in_force
@@ -237,6 +250,7 @@ impl Delivery {
 /// A sidecar may say anything; what can be no hash is not kept.
 fn is_plausible(version: &SnapshotVersion) -> bool {
     version.hash.len() <= MAX_HASH
+        && version.references.is_bounded()
         && version
             .hash
             .bytes()

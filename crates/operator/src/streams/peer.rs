@@ -139,7 +139,6 @@ impl<S: AsyncRead + AsyncWrite> Peer<S> {
             hello,
             authenticated,
             trust,
-            shows_certificate: certificate.is_some(),
         });
         let ended = session.run().await;
         shared.metrics.streams.ended(ended.word());

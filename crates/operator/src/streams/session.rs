@@ -37,6 +37,7 @@ use super::refused::Refused;
 use super::wire::{ReadError, Reader, Writer};
 use crate::authority::{Trust, TrustReceiver};
 use crate::board::{Assignment, PodRef, PodReport};
+use crate::pod_condition::ShownCertificate;
 
 /// Versions of the format that a sidecar can name.
 const MAX_SCHEMA_VERSIONS: usize = 64;
@@ -87,6 +88,8 @@ struct Behind {
 /// What is known of the sidecar's certificate.
 #[derive(Default)]
 struct CertificateState {
+    /// The one that this stream began with.
+    shown: Option<ShownCertificate>,
     /// Whether it has one: it was shown, or sent on this stream.
     exists: bool,
     /// A request that waits, and until when.
@@ -118,7 +121,6 @@ pub(super) struct Beginning<S> {
     pub(super) hello: Hello,
     pub(super) authenticated: Authenticated,
     pub(super) trust: Arc<Trust>,
-    pub(super) shows_certificate: bool,
 }
 
 // === impl Session ===
@@ -133,7 +135,6 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             hello,
             authenticated,
             trust,
-            shows_certificate,
         } = beginning;
         reader.recognized();
         let Hello {
@@ -147,6 +148,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             pod,
             service_account,
             token_ends_unix,
+            shown,
             assignment,
         } = authenticated;
         schema_versions.truncate(MAX_SCHEMA_VERSIONS);
@@ -172,7 +174,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             token_ends_unix,
             token_review: None,
             certificate: CertificateState {
-                exists: shows_certificate,
+                exists: shown.is_some(),
+                shown,
                 ..CertificateState::default()
             },
             listeners: None,
@@ -229,6 +232,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 None => PodReport::NothingInForce,
             };
             self.reports.put(report);
+        }
+        if let Some(shown) = self.certificate.shown.clone() {
+            self.reports.put(PodReport::Certificate(shown));
         }
         Ok(())
     }
@@ -290,6 +296,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Event::TrustChanged => self.trust_changed(),
             Event::Said(Ok(message)) => {
                 self.pace.heard(now);
+                self.is_in_its_sandbox();
                 self.said(message, now)
             }
             Event::Said(Err(error)) => Err(error.into()),

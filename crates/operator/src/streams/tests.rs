@@ -31,7 +31,7 @@ use crate::authority::Trust;
 use crate::authority::tests::trust;
 use crate::board::{Assigned, Assignment, Naming, PodRef, Program};
 use crate::key::Key;
-use crate::pod_condition::PodConditions;
+use crate::pod_condition::{PodConditions, ShownCertificate};
 use crate::world::PodFacts;
 
 const SOURCE: std::net::IpAddr = std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -131,13 +131,39 @@ impl Replica {
 
     /// The watches tell a pod `crm/NAME`.
     fn pod(&self, name: &str, uid: &str) {
-        let facts = PodFacts {
+        self.pod_with(name, uid, |_| {});
+    }
+
+    fn pod_with(&self, name: &str, uid: &str, change: impl FnOnce(&mut PodFacts)) {
+        let mut facts = PodFacts {
             uid: uid.into(),
             service_account: "support".into(),
             counted: true,
             ..PodFacts::default()
         };
+        change(&mut facts);
         self.shared.board().set_pod(&Key::new("crm", name), facts);
+    }
+
+    /// Whether a pod has to show a certificate.
+    fn has_to_show(&self, name: &str) -> bool {
+        let known = self.shared.board().known(&Key::new("crm", name));
+        let certificates = self.shared.certificates();
+        certificates.is_held(&known.expect("a pod"), now())
+    }
+
+    /// As it does before it looks at a hello.
+    fn trusts_its_own(&self) {
+        let trust = self.shared.trust.borrow().clone().expect("trust");
+        let certificates = self.shared.certificates();
+        certificates.trust(trust.workload_roots_pem());
+    }
+
+    /// The key identifier of the authority that signs for workloads.
+    fn authority(&self) -> String {
+        let trust = self.shared.trust.borrow().clone().expect("trust");
+        let mut ids = sidegate_tls::key_ids(trust.workload_roots_pem());
+        ids.pop().expect("an identifier")
     }
 
     /// A token for which the API server answers this.
@@ -182,10 +208,10 @@ impl Replica {
                 },
                 service_account: "support".into(),
                 token_ends_unix: now() + 3600,
+                shown: stream.shown,
                 assignment: stream.follows.unwrap_or(assignment),
             },
             trust,
-            shows_certificate: stream.shows_certificate,
         });
         let running = session.run();
         // With its buffers, and without those of TLS: there are thousands.
@@ -215,7 +241,7 @@ struct Wanted {
     assignment: Assignment,
     purpose: Purpose,
     in_force: Option<SnapshotVersion>,
-    shows_certificate: bool,
+    shown: Option<ShownCertificate>,
     /// The assignment is the board's.
     follows: Option<watch::Receiver<Assignment>>,
     /// Bytes that fit into the connection.
@@ -230,7 +256,7 @@ impl Default for Wanted {
             assignment: assigned(Assigned::Waiting, 1),
             purpose: Purpose::Enforce,
             in_force: None,
-            shows_certificate: false,
+            shown: None,
             follows: None,
             room: 256 * 1024,
             reads_welcome: true,
@@ -317,6 +343,8 @@ fn program_with(hash: &str, schema_version: u32, config: &str) -> Assigned {
     let config = RawValue::from_string(config.to_owned()).expect("JSON");
     Assigned::Program(Arc::new(Program {
         gateway: Key::new("crm", "support"),
+        generation: None,
+        references: Default::default(),
         hash: hash.to_owned(),
         schema_version,
         config: config.into(),
@@ -328,5 +356,6 @@ fn version(epoch: u64, revision: u64, hash: &str) -> SnapshotVersion {
         epoch,
         revision,
         hash: hash.to_owned(),
+        references: Default::default(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use super::CONFIG_MAP;
+use crate::names::TRUST_CONFIG_MAP;
 
 /// The namespaces in which somebody else's ConfigMap has the name of ours.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl BundleProblems {
         let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
         foreign.contains(namespace).then(|| {
             format!(
-                "ConfigMap {namespace}/{CONFIG_MAP} is not the operator's and is left as it is, \
+                "ConfigMap {namespace}/{TRUST_CONFIG_MAP} is not the operator's and is left as it is, \
                  so new sidecars of this namespace cannot trust the operator: give it another name"
             )
         })

@@ -15,8 +15,8 @@ use kube::{Api, Client, ResourceExt as _};
 use sidegate_api::names::{INJECTION_ENABLED, INJECTION_LABEL};
 use tracing::warn;
 
-use super::CONFIG_MAP;
 use crate::chain::Chain;
+use crate::names::TRUST_CONFIG_MAP;
 
 type NamespaceMeta = PartialObjectMeta<Namespace>;
 
@@ -74,7 +74,8 @@ impl View {
         };
         let mut news: Vec<BoxStream<'static, News>> = vec![namespaces.map(News::Namespace).boxed()];
         for (index, api) in apis.into_iter().enumerate() {
-            let by_name = watcher::Config::default().fields(&format!("metadata.name={CONFIG_MAP}"));
+            let by_name =
+                watcher::Config::default().fields(&format!("metadata.name={TRUST_CONFIG_MAP}"));
             let told = watcher(api, by_name).default_backoff();
             news.push(told.map(move |it| News::ConfigMap(index, it)).boxed());
         }
@@ -86,7 +87,7 @@ impl View {
             News::Namespace(event) => self.namespaces.take("namespaces", event),
             News::ConfigMap(index, event) => {
                 if let Some(cache) = self.config_maps.get_mut(index) {
-                    cache.take(CONFIG_MAP, event);
+                    cache.take(TRUST_CONFIG_MAP, event);
                 }
             }
         }
@@ -120,7 +121,7 @@ impl View {
 
     /// The bundle of a namespace, or what has its name.
     pub(super) fn config_map(&self, namespace: &str) -> Option<Arc<ConfigMap>> {
-        let reference = ObjectRef::new(CONFIG_MAP).within(namespace);
+        let reference = ObjectRef::new(TRUST_CONFIG_MAP).within(namespace);
         let mut caches = self.config_maps.iter();
         caches.find_map(|cache| cache.objects.get(&reference))
     }

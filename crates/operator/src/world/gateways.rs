@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube::Resource as _;
 use sidegate_api::selector::LabelSelector;
 
-use super::pods::PodView;
+use super::pods::{PodEntry, PodView};
 use super::{Names, Namespace, PodFacts, SeenGateway};
 use crate::rank::{Rank, rank, selects};
 
@@ -40,6 +40,8 @@ pub(crate) struct Winner {
     pub(crate) name: Arc<str>,
     /// How many pods both select.
     pub(crate) shared_pods: usize,
+    /// Whether it is older; otherwise its name decides.
+    pub(crate) is_older: bool,
 }
 
 /// What is new about a gateway.
@@ -173,6 +175,8 @@ impl Namespace {
                 addresses: it.facts.addresses.clone(),
                 conditions: it.facts.conditions.clone(),
                 failing_container: it.facts.failing_container.clone(),
+                declared: it.facts.declared.clone(),
+                had_by: self.rival_that_has(it, entry),
             });
         Some(View {
             object: Arc::clone(&entry.object),
@@ -197,10 +201,20 @@ impl Namespace {
             .filter_map(|pod| self.pods.get(pod))
             .filter(|pod| pod.facts.counted && pod.gateways.contains(winner))
             .count();
+        let theirs = self.gateways.get(winner)?.rank();
         Some(Winner {
             name: Arc::clone(winner),
             shared_pods,
+            is_older: theirs.0 < own.0,
         })
+    }
+
+    /// The other gateway that has a pod which this one selects.
+    fn rival_that_has(&self, pod: &PodEntry, entry: &Entry) -> Option<Arc<str>> {
+        let ranks = pod.gateways.iter();
+        let ranks = ranks.filter_map(|name| Some((self.gateways.get(name)?.rank(), name)));
+        let (first, name) = ranks.min()?;
+        (first < entry.rank()).then(|| Arc::clone(name))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Which gateway has a pod.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sidegate_api::gateway::Exposure;
 
 use super::gateways::Entry;
 use super::{SeenGateway, World};
-use crate::bypass::Target;
 use crate::key::Key;
 
 /// Who has a pod.
@@ -27,6 +27,17 @@ pub(crate) struct ServerPorts {
     pub(crate) same: Vec<u16>,
     /// Those that the server alone has.
     pub(crate) separate: Vec<u16>,
+}
+
+/// A pod whose servers have ports of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The gateway that has it.
+    pub(crate) gateway: Key,
+    /// What no other pod has.
+    pub(crate) uid: Arc<str>,
+    /// Where the servers would be reached.
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 // === impl World ===
@@ -61,6 +72,19 @@ impl World {
         let entry = namespace.and_then(|namespace| namespace.gateways.get(&gateway.name));
         let pods = entry.map(|entry| entry.pods.iter().cloned());
         super::keys(&gateway.namespace, pods.into_iter().flatten())
+    }
+
+    /// The gateways of its namespace that have a pod rather than this one, where
+    /// both select it.
+    pub(crate) fn older_than(&self, gateway: &Key) -> Vec<Arc<SeenGateway>> {
+        let Some(namespace) = self.namespaces.get(&gateway.namespace) else {
+            return Vec::new();
+        };
+        let Some(own) = namespace.gateways.get(&gateway.name).map(Entry::rank) else {
+            return Vec::new();
+        };
+        let older = namespace.gateways.values().filter(|it| it.rank() < own);
+        older.map(|it| Arc::clone(&it.object)).collect()
     }
 
     /// The pods that can be dialled at ports which the server alone has.

@@ -4,12 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use sidegate_api::names::{POD_LISTENERS_CONDITION, POD_PROGRAMMED_CONDITION};
+use sidegate_api::names::{
+    POD_CERTIFICATE_CONDITION, POD_LISTENERS_CONDITION, POD_PROGRAMMED_CONDITION,
+};
 
 use super::{Names, Namespace};
 use crate::injector::SIDECAR;
+
+/// The kubelet's condition whose time is that of the pod's last change of
+/// sandbox. A node that started again makes new ones, with empty memory volumes.
+const SANDBOX_CONDITION: &str = "PodReadyToStartContainers";
 
 /// What matters of a pod; the rest is forgotten as soon as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +36,10 @@ pub(crate) struct PodFacts {
     pub(crate) hostname: Option<Arc<str>>,
     /// Its addresses.
     pub(crate) addresses: Vec<IpAddr>,
+    /// TCP ports that its containers declare, without those of the sidecar.
+    pub(crate) declared: BTreeSet<u16>,
+    /// When its sandbox came or went last, in seconds since 1970.
+    pub(crate) sandbox_unix: Option<i64>,
     /// What its sidecar said last.
     pub(crate) conditions: PodConditionFacts,
     /// A container that does not stay up although the sidecar runs.
@@ -43,6 +53,8 @@ pub(crate) struct PodConditionFacts {
     pub(crate) programmed: Option<Arc<PodCondition>>,
     /// What other processes listen on.
     pub(crate) listeners: Option<Arc<PodCondition>>,
+    /// Which certificate its sidecar showed.
+    pub(crate) certificate: Option<Arc<PodCondition>>,
 }
 
 /// A condition of a pod.
@@ -75,6 +87,10 @@ pub(crate) struct PodView {
     pub(crate) conditions: PodConditionFacts,
     /// A container that does not stay up although the sidecar runs.
     pub(crate) failing_container: Option<Arc<str>>,
+    /// TCP ports that its containers declare, without those of the sidecar.
+    pub(crate) declared: BTreeSet<u16>,
+    /// Another gateway that has it.
+    pub(crate) had_by: Option<Arc<str>>,
 }
 
 /// A pod and the gateways that select it, counted or not: one that is being
@@ -97,11 +113,13 @@ impl PodFacts {
         let conditions = PodConditionFacts {
             programmed: condition(&status, POD_PROGRAMMED_CONDITION).map(Arc::new),
             listeners: condition(&status, POD_LISTENERS_CONDITION).map(Arc::new),
+            certificate: condition(&status, POD_CERTIFICATE_CONDITION).map(Arc::new),
         };
         let injected = spec.init_containers.iter().flatten().any(|container| {
             container.name == SIDECAR && container.restart_policy.as_deref() == Some("Always")
         });
         Self {
+            declared: declared(&spec),
             uid: pod.metadata.uid.unwrap_or_default().into(),
             service_account: spec.service_account_name.unwrap_or_default().into(),
             labels: pod.metadata.labels.unwrap_or_default(),
@@ -111,9 +129,37 @@ impl PodFacts {
             hostname: spec.hostname.map(Arc::from),
             addresses: addresses(&status),
             failing_container: failing_container(&status),
+            sandbox_unix: condition(&status, SANDBOX_CONDITION)
+                .and_then(|it| it.since)
+                .map(|since| since.0.as_second()),
             conditions,
         }
     }
+
+    /// Takes over what streams alone want to know of a newer state. Says
+    /// whether that is all that is new.
+    fn differs_for_streams_only(&mut self, newer: &Self) -> bool {
+        self.sandbox_unix = newer.sandbox_unix;
+        self.conditions
+            .certificate
+            .clone_from(&newer.conditions.certificate);
+        self == newer
+    }
+}
+
+fn declared(spec: &PodSpec) -> BTreeSet<u16> {
+    let sidecars = spec.init_containers.iter().flatten();
+    let sidecars =
+        sidecars.filter(|it| it.name != SIDECAR && it.restart_policy.as_deref() == Some("Always"));
+    let ports = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter(|port| port.protocol.as_deref().is_none_or(|it| it == "TCP"));
+    ports
+        .filter_map(|port| u16::try_from(port.container_port).ok())
+        .collect()
 }
 
 fn condition(status: &PodStatus, condition_type: &str) -> Option<PodCondition> {
@@ -165,10 +211,12 @@ fn failing_container(status: &PodStatus) -> Option<Arc<str>> {
 impl Namespace {
     pub(super) fn set_pod(&mut self, name: &Arc<str>, pod: PodFacts) -> Names {
         let mut names = Names::default();
-        let before = self.pods.get(name);
-        if before.is_some_and(|before| before.facts == pod) {
+        if let Some(before) = self.pods.get_mut(name)
+            && before.facts.differs_for_streams_only(&pod)
+        {
             return names;
         }
+        let before = self.pods.get(name);
         let mut gateways = BTreeSet::new();
         for gateway in self.selectors.candidates(&pod.labels) {
             if let Some(entry) = self.gateways.get_mut(gateway)

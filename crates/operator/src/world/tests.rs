@@ -55,6 +55,48 @@ fn key(name: &str) -> Key {
     Key::new("crm", name)
 }
 
+/// What is written of a certificate, and the kubelet's word on the sandbox, are
+/// for streams: no status is looked at again for them.
+#[test]
+fn what_only_streams_want_to_know_touches_no_gateway() {
+    let mut world = World::default();
+    world.set_gateway(selecting("a", 1, &[("app", "a")]));
+    let read = |transition: &str, certificate: &str, ready: &str| {
+        let pod = json!({
+            "metadata": {"uid": "u1", "labels": {"app": "a"}},
+            "status": {"conditions": [
+                {"type": "PodReadyToStartContainers", "status": "True",
+                 "lastTransitionTime": transition},
+                {"type": "sidegate.dev/Certificate", "status": "True", "reason": "Shown",
+                 "message": certificate},
+                {"type": "Ready", "status": ready},
+            ]},
+        });
+        PodFacts::of(serde_json::from_value(pod).expect("a pod"))
+    };
+    let first = "2026-11-30T12:00:00Z";
+    let pod = key("p");
+    let touched = world.set_pod(&pod, read(first, "one", "False"));
+    assert_eq!(names(touched), ["a"]);
+    let facts = world.pod(&pod).expect("a pod");
+    assert_eq!(facts.sandbox_unix, Some(1_796_040_000));
+    for (transition, certificate) in [
+        (first, "two"),
+        ("2026-11-30T12:00:01Z", "two"),
+        ("2026-11-30T12:00:01Z", "two"),
+    ] {
+        let touched = world.set_pod(&pod, read(transition, certificate, "False"));
+        assert_eq!(touched, Touched::default());
+    }
+    let facts = world.pod(&pod).expect("a pod");
+    assert_eq!(facts.sandbox_unix, Some(1_796_040_001));
+    let told = facts.conditions.certificate.as_ref().expect("a condition");
+    assert_eq!(told.message, "two");
+    // With something else it is news.
+    let touched = world.set_pod(&pod, read(first, "three", "True"));
+    assert_eq!(names(touched), ["a"]);
+}
+
 fn names(touched: Touched) -> Vec<String> {
     sorted(touched.gateways)
 }
@@ -122,56 +164,64 @@ fn pods_that_are_there_first_are_found() {
 fn the_oldest_gateway_wins_then_the_first_name() {
     let mut world = World::default();
     world.set_pod(&key("p"), pod(&[("app", "a"), ("tier", "x")]));
-    world.set_gateway(selecting("young", 9, &[("app", "a")]));
-    assert_eq!(view(&world, "young").winner, None);
-    let touched = world.set_gateway(selecting("old", 1, &[("tier", "x")]));
-    assert_eq!(names(touched), ["old", "young"]);
-    let winner = view(&world, "young").winner.expect("a winner");
-    assert_eq!((&*winner.name, winner.shared_pods), ("old", 1));
-    assert_eq!(view(&world, "old").winner, None);
-    world.set_gateway(selecting("older", 1, &[("tier", "x"), ("app", "a")]));
-    assert_eq!(view(&world, "old").winner, None, "a name decides");
-    let winner = view(&world, "older").winner.expect("a winner");
-    assert_eq!(&*winner.name, "old");
-    let touched = names(world.remove_gateway(&key("old")));
-    assert_eq!(touched, ["old", "older", "young"]);
-    let winner = view(&world, "young").winner.expect("a winner");
-    assert_eq!(&*winner.name, "older");
+    world.set_gateway(selecting("a-young", 9, &[("app", "a")]));
+    assert_eq!(view(&world, "a-young").winner, None);
+    let touched = world.set_gateway(selecting("z-old", 1, &[("tier", "x")]));
+    assert_eq!(names(touched), ["a-young", "z-old"]);
+    let winner = view(&world, "a-young").winner.expect("a winner");
+    assert_eq!((&*winner.name, winner.shared_pods), ("z-old", 1));
+    assert_eq!(view(&world, "z-old").winner, None);
+    world.set_gateway(selecting("z-older", 1, &[("tier", "x"), ("app", "a")]));
+    assert_eq!(view(&world, "z-old").winner, None, "a name decides");
+    let older_than = |name: &str| {
+        let older = world.older_than(&key(name));
+        sorted(older.iter().map(|it| Key::of(&**it)).collect())
+    };
+    assert_eq!(older_than("a-young"), ["z-old", "z-older"]);
+    assert_eq!(older_than("z-older"), ["z-old"]);
+    assert_eq!(older_than("z-old"), [""; 0]);
+    assert_eq!(older_than("nobody"), [""; 0]);
+    let winner = view(&world, "z-older").winner.expect("a winner");
+    assert_eq!(&*winner.name, "z-old");
+    let touched = names(world.remove_gateway(&key("z-old")));
+    assert_eq!(touched, ["a-young", "z-old", "z-older"]);
+    let winner = view(&world, "a-young").winner.expect("a winner");
+    assert_eq!(&*winner.name, "z-older");
 }
 
 #[test]
 fn a_conflict_ends_when_the_pod_is_relabelled() {
     let mut world = World::default();
-    world.set_gateway(selecting("old", 1, &[("tier", "x")]));
-    world.set_gateway(selecting("young", 2, &[("app", "a")]));
+    world.set_gateway(selecting("z-old", 1, &[("tier", "x")]));
+    world.set_gateway(selecting("a-young", 2, &[("app", "a")]));
     world.set_pod(&key("p"), pod(&[("app", "a"), ("tier", "x")]));
-    assert!(view(&world, "young").winner.is_some());
+    assert!(view(&world, "a-young").winner.is_some());
     let touched = world.set_pod(&key("p"), pod(&[("app", "a")]));
-    assert_eq!(names(touched), ["old", "young"]);
-    assert_eq!(view(&world, "young").winner, None);
+    assert_eq!(names(touched), ["a-young", "z-old"]);
+    assert_eq!(view(&world, "a-young").winner, None);
 }
 
 #[test]
 fn equal_selectors_conflict_before_there_is_a_pod() {
     let mut world = World::default();
-    world.set_gateway(selecting("old", 1, &[("app", "a")]));
-    let touched = world.set_gateway(selecting("young", 2, &[("app", "a")]));
-    assert_eq!(names(touched), ["old", "young"]);
-    let winner = view(&world, "young").winner.expect("a winner");
-    assert_eq!((&*winner.name, winner.shared_pods), ("old", 0));
+    world.set_gateway(selecting("z-old", 1, &[("app", "a")]));
+    let touched = world.set_gateway(selecting("a-young", 2, &[("app", "a")]));
+    assert_eq!(names(touched), ["a-young", "z-old"]);
+    let winner = view(&world, "a-young").winner.expect("a winner");
+    assert_eq!((&*winner.name, winner.shared_pods), ("z-old", 0));
 }
 
 #[test]
 fn a_gateway_that_became_unreadable_keeps_its_pods() {
     let mut world = World::default();
     world.set_pod(&key("p"), pod(&[("app", "a")]));
-    world.set_gateway(selecting("old", 1, &[("app", "a")]));
-    world.set_gateway(selecting("young", 2, &[("app", "a")]));
-    let bad = gateway("old", 1, 2, &json!({"selector": 7}));
+    world.set_gateway(selecting("z-old", 1, &[("app", "a")]));
+    world.set_gateway(selecting("a-young", 2, &[("app", "a")]));
+    let bad = gateway("z-old", 1, 2, &json!({"selector": 7}));
     assert!(bad.0.is_err());
-    assert_eq!(names(world.set_gateway(bad)), ["old"]);
-    assert!(view(&world, "young").winner.is_some());
-    assert_eq!(view(&world, "old").pods.len(), 1);
+    assert_eq!(names(world.set_gateway(bad)), ["z-old"]);
+    assert!(view(&world, "a-young").winner.is_some());
+    assert_eq!(view(&world, "z-old").pods.len(), 1);
 }
 
 #[test]
@@ -255,22 +305,26 @@ fn owner(world: &World, pod: &str) -> String {
 #[test]
 fn the_oldest_gateway_has_a_pod_also_one_that_is_being_deleted() {
     let mut world = World::default();
-    world.set_gateway(selecting("old", 1, &[("app", "a")]));
-    world.set_gateway(selecting("young", 2, &[("tier", "x")]));
+    world.set_gateway(selecting("z-old", 1, &[("app", "a")]));
+    world.set_gateway(selecting("a-young", 2, &[("tier", "x")]));
     let mut both = pod(&[("app", "a"), ("tier", "x")]);
     world.set_pod(&key("p"), both.clone());
     world.set_pod(&key("q"), pod(&[("tier", "x")]));
     world.set_pod(&key("r"), pod(&[("tier", "y")]));
-    assert_eq!(owner(&world, "p"), "old");
-    assert_eq!(owner(&world, "q"), "young");
+    assert_eq!(owner(&world, "p"), "z-old");
+    assert_eq!(owner(&world, "q"), "a-young");
     assert_eq!(owner(&world, "r"), "nobody");
     both.counted = false;
     world.set_pod(&key("p"), both);
-    assert_eq!(owner(&world, "p"), "old", "it drains");
-    assert_eq!(view(&world, "young").winner, None, "it is counted no more");
-    let touched = world.remove_gateway(&key("old"));
+    assert_eq!(owner(&world, "p"), "z-old", "it drains");
+    assert_eq!(
+        view(&world, "a-young").winner,
+        None,
+        "it is counted no more"
+    );
+    let touched = world.remove_gateway(&key("z-old"));
     assert_eq!(sorted(touched.pods), ["p"]);
-    assert_eq!(owner(&world, "p"), "young");
+    assert_eq!(owner(&world, "p"), "a-young");
 }
 
 #[test]
@@ -411,4 +465,29 @@ fn a_provider_knows_the_gateways_that_refer_to_it() {
     assert_eq!(touched.providers, std::slice::from_ref(&own));
     let found: Vec<Key> = users(&world, &own);
     assert_eq!(found, []);
+}
+
+/// Age counts before names, and what has a pod is told for each.
+#[test]
+fn a_younger_gateway_has_the_pods_that_no_older_one_selects() {
+    let mut world = World::default();
+    world.set_gateway(selecting("b-old", 1, &[("tier", "x")]));
+    world.set_gateway(selecting("a-young", 2, &[("app", "a")]));
+    world.set_gateway(selecting("c-as-old", 1, &[("app", "a")]));
+    world.set_pod(&key("own"), pod(&[("app", "a")]));
+    world.set_pod(&key("shared"), pod(&[("app", "a"), ("tier", "x")]));
+    let had_by = |name: &str| {
+        let pods = view(&world, name).pods.into_iter();
+        pods.map(|it| (it.name.to_string(), it.had_by.map(|it| it.to_string())))
+            .collect::<Vec<_>>()
+    };
+    let pods = |own: Option<&str>, shared: Option<&str>| {
+        let [own, shared] = [own, shared].map(|it| it.map(str::to_owned));
+        vec![("own".to_owned(), own), ("shared".to_owned(), shared)]
+    };
+    assert_eq!(had_by("b-old"), pods(None, None)[1..]);
+    assert_eq!(had_by("c-as-old"), pods(None, Some("b-old")));
+    assert_eq!(had_by("a-young"), pods(Some("c-as-old"), Some("b-old")));
+    let winner = |name: &str| view(&world, name).winner.expect("a winner");
+    assert!(!winner("c-as-old").is_older && winner("a-young").is_older);
 }

@@ -231,14 +231,7 @@ pub(crate) fn install_crds(server: &ApiServer) {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/crds");
     let apply = ["apply", "--server-side", "-f", dir];
     let _ = server.kubectl(&apply, "").succeeded();
-    let wait = [
-        "wait",
-        "--for=condition=Established",
-        "--timeout=60s",
-        "-f",
-        dir,
-    ];
-    let _ = server.kubectl(&wait, "").succeeded();
+    server.until_established();
 }
 
 pub(crate) async fn config(kubeconfig: &str) -> Config {

@@ -1,5 +1,7 @@
 //! Two gateways for the same pods.
 
+use sidegate_policy::clock::{Clock as _, SystemClock};
+
 use crate::cluster::{Cluster, spec};
 
 /// OPR-010.
@@ -7,22 +9,23 @@ use crate::cluster::{Cluster, spec};
 async fn the_older_of_two_gateways_has_the_pods_until_it_is_gone() {
     let cluster = Cluster::new("conflicts").await;
     let operator = cluster.operator().await;
-    // Their times of creation may be equal: then the name decides.
-    cluster.gateway("a-first", &spec("support")).await;
-    cluster.gateway("b-second", &spec("support")).await;
+    // By its name it would come last.
+    cluster.gateway("z-first", &spec("support")).await;
+    until_another_second(&cluster, "z-first").await;
+    cluster.gateway("a-second", &spec("support")).await;
     let message = cluster
-        .until("b-second", "Accepted", ("False", "Conflicted"))
+        .until("a-second", "Accepted", ("False", "Conflicted"))
         .await;
-    assert!(message.contains("McpGateway a-first is older"), "{message}");
+    assert!(message.contains("McpGateway z-first is older"), "{message}");
     cluster
-        .until("b-second", "Ready", ("False", "Conflicted"))
+        .until("a-second", "Ready", ("False", "Conflicted"))
         .await;
     cluster
-        .until("a-first", "Accepted", ("True", "Accepted"))
+        .until("z-first", "Accepted", ("True", "Accepted"))
         .await;
-    cluster.delete("McpGateway", "a-first").await;
+    cluster.delete("McpGateway", "z-first").await;
     cluster
-        .until("b-second", "Accepted", ("True", "Accepted"))
+        .until("a-second", "Accepted", ("True", "Accepted"))
         .await;
     operator.stop().await.expect("it stops");
 }
@@ -32,25 +35,27 @@ async fn the_older_of_two_gateways_has_the_pods_until_it_is_gone() {
 async fn a_pod_that_two_select_makes_a_conflict_and_its_label_ends_it() {
     let cluster = Cluster::new("shared-pod").await;
     let operator = cluster.operator().await;
-    cluster.gateway("a-old", &spec("support")).await;
+    cluster.gateway("z-old", &spec("support")).await;
+    until_another_second(&cluster, "z-old").await;
     let mut wide = spec("support");
     wide["selector"] = serde_json::json!({
         "matchExpressions": [{"key": "app", "operator": "In", "values": ["support", "sales"]}],
     });
-    cluster.gateway("b-wide", &wide).await;
+    cluster.gateway("a-wide", &wide).await;
     cluster
-        .until("b-wide", "Accepted", ("True", "Accepted"))
+        .until("a-wide", "Accepted", ("True", "Accepted"))
         .await;
     cluster.pod("p", "support", true, true).await;
     let message = cluster
-        .until("b-wide", "Accepted", ("False", "Conflicted"))
+        .until("a-wide", "Accepted", ("False", "Conflicted"))
         .await;
     assert!(
-        message.contains("a-old is older and selects one of its pods"),
+        message.contains("McpGateway z-old is older ")
+            && message.contains("selects one of its pods"),
         "{message}"
     );
     cluster
-        .until("a-old", "Accepted", ("True", "Accepted"))
+        .until("z-old", "Accepted", ("True", "Accepted"))
         .await;
     let _ = cluster
         .server
@@ -68,10 +73,19 @@ async fn a_pod_that_two_select_makes_a_conflict_and_its_label_ends_it() {
         )
         .succeeded();
     cluster
-        .until("b-wide", "Accepted", ("True", "Accepted"))
+        .until("a-wide", "Accepted", ("True", "Accepted"))
         .await;
     cluster
-        .until_status("a-old", |status| status["dataPlane"]["matched"] == 0)
+        .until_status("z-old", |status| status["dataPlane"]["matched"] == 0)
         .await;
     operator.stop().await.expect("it stops");
+}
+
+/// Times of creation are whole seconds: what is created next is younger.
+async fn until_another_second(cluster: &Cluster, name: &str) {
+    let object = cluster.get("McpGateway", name).await;
+    let created = object.metadata.creation_timestamp.expect("a time").0;
+    let clock = SystemClock;
+    let passed = || (clock.unix_seconds() > created.as_second()).then_some(());
+    sidegate_testkit::poll::until("the second is over", passed).await;
 }

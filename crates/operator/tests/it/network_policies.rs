@@ -216,6 +216,102 @@ async fn a_gateway_without_pods_of_its_own_has_no_policy() {
     operator.stop().await.expect("it stops");
 }
 
+/// OPR-010. A pod with both labels must not open the ports of all the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_shares_a_pod_keeps_the_policy_of_its_others() {
+    let cluster = Cluster::new("policies-shared").await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    let mut wide = separate(8080);
+    wide["selector"] = json!({
+        "matchExpressions": [{"key": "app", "operator": "In", "values": ["support", "sales"]}],
+    });
+    // Within one second the name decides.
+    cluster.gateway("a-first", &spec("sales")).await;
+    cluster.gateway("support", &wide).await;
+    cluster.pod("own", "support", true, true).await;
+    until_closed(&cluster, 8080).await;
+    let before = policy(&cluster).await.expect("a policy");
+    cluster.pod("shared", "sales", true, true).await;
+    cluster
+        .until("support", "Accepted", ("False", "Conflicted"))
+        .await;
+    cluster
+        .until_status("support", |status| {
+            let told = status["failing"].to_string();
+            status["dataPlane"]["matched"] == 2 && told.contains("McpGateway a-first has it")
+        })
+        .await;
+    // It goes with the last pod of its own, and comes with the next one.
+    cluster.delete("Pod", "own").await;
+    until_gone(&cluster).await;
+    cluster.pod("own", "support", true, true).await;
+    until_closed(&cluster, 8080).await;
+    let after = policy(&cluster).await.expect("a policy");
+    assert_eq!(after.data["spec"], before.data["spec"]);
+    operator.stop().await.expect("it stops");
+}
+
+/// OPR-010. Policies are additive: on a pod with both labels, the policy of the
+/// younger would open the port that the older closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_younger_gateway_closes_what_an_older_one_does() {
+    let cluster = Cluster::new("policies-overlap").await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    let with = |labels: Value, port: u16| {
+        let mut spec = separate(port);
+        spec["selector"] = json!({"matchLabels": labels});
+        spec
+    };
+    // Within one second the name decides.
+    let older = |port| with(json!({"tier": "front"}), port);
+    cluster.gateway("a-first", &older(8070)).await;
+    let younger = with(json!({"app": "support"}), 8080);
+    cluster.gateway("support", &younger).await;
+    let until_admits = |name: &'static str, wanted: Value| {
+        let cluster = &cluster;
+        async move {
+            until("the ports", || async {
+                let policies = cluster.api("NetworkPolicy");
+                let policy = policies.get_opt(name).await.expect("an answer")?;
+                let ports = policy.data["spec"]["ingress"][0]["ports"].as_array()?;
+                let tcp = ports.iter().filter(|it| it["protocol"] == "TCP");
+                let ranges: Vec<_> = tcp.map(|it| json!([it["port"], it["endPort"]])).collect();
+                (json!(ranges) == wanted).then_some(())
+            })
+            .await;
+        }
+    };
+    let both = json!([[1, 8069], [8071, 8079], [8081, 65535]]);
+    until_admits(POLICY, both).await;
+    let until_said = |what: &'static str, wanted: bool| {
+        cluster.until_status("support", move |status| {
+            status.to_string().contains(what) == wanted
+        })
+    };
+    until_said("also closes port 8070, as that of McpGateway a-first", true).await;
+    // The older one does not mind.
+    until_admits("sidegate-a-first", json!([[1, 8069], [8071, 65535]])).await;
+
+    // It follows the older one, and cannot follow it to where it listens.
+    cluster.gateway("a-first", &older(8075)).await;
+    let moved = json!([[1, 8074], [8076, 8079], [8081, 65535]]);
+    until_admits(POLICY, moved).await;
+    let mut in_the_way = older(9443);
+    in_the_way["servers"][0]["listenPort"] = json!(9444);
+    cluster.gateway("a-first", &in_the_way).await;
+    until_gone(&cluster).await;
+    until_said(
+        "closes port 9443, on which sidecars of this one listen",
+        true,
+    )
+    .await;
+
+    cluster.delete("McpGateway", "a-first").await;
+    until_closed(&cluster, 8080).await;
+    until_said("a-first", false).await;
+    operator.stop().await.expect("it stops");
+}
+
 /// Policies are additive: beside a default-deny one, "every port but this"
 /// would admit everybody to all the others.
 #[tokio::test(flavor = "multi_thread")]

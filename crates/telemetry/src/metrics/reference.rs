@@ -5,9 +5,7 @@ use std::fmt::Write;
 use super::definition::{ALL, Definition, Kind};
 
 const INTRODUCTION: &str = "\
-# Metrics
-
-Generated from the definitions in `crates/telemetry/src/metrics/definition.rs`; do not edit.
+## The sidecar
 
 The sidecar exports these on its health port under `/metrics`. A sidecar has at most 2,000 series:
 each family has a bound of its own, and combinations of label values beyond it are counted
@@ -15,7 +13,7 @@ with `other` in place of their values. Labels never carry a subject, a session, 
 caller chose.
 ";
 
-/// The reference of all metrics, in Markdown.
+/// The reference of all metrics of the sidecar, in Markdown.
 #[must_use]
 pub fn reference() -> String {
     let mut text = String::from(INTRODUCTION);
@@ -24,7 +22,7 @@ pub fn reference() -> String {
     for definition in ALL {
         push_row(&mut text, definition);
     }
-    text.push_str("\n## Labels\n\n| label | meaning |\n| --- | --- |\n");
+    text.push_str("\n### Labels of the sidecar\n\n| label | meaning |\n| --- | --- |\n");
     let mut known: Vec<&str> = Vec::new();
     for label in ALL.iter().flat_map(|definition| definition.labels) {
         if !known.contains(&label.name) {
@@ -33,7 +31,7 @@ pub fn reference() -> String {
             let _written = writeln!(text, "| `{}` | {} |", label.name, label.meaning);
         }
     }
-    text.push_str("\n## Buckets\n\n");
+    text.push_str("\n### Buckets of the sidecar\n\n");
     for definition in ALL {
         if let Kind::Histogram(buckets) = definition.kind {
             let bounds: Vec<String> = buckets.iter().map(ToString::to_string).collect();

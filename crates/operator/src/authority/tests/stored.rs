@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::stored::{EPOCH, ROTATE};
 use super::*;
-use crate::authority::MANAGED_BY;
+use crate::ours::MANAGED_BY;
 
 /// What must never be told; PEM keeps the rest of a key from being told.
 const CANARY: &str = "CANARY-2f6c1a";

@@ -35,6 +35,10 @@ fn same(port: u16) -> Value {
     json!({"name": format!("s{port}"), "port": port, "resources": ["https://a.example/mcp"]})
 }
 
+fn policy_of_one(gateway: &McpGateway) -> Option<NetworkPolicy> {
+    policy_of(gateway, &BTreeSet::new())
+}
+
 /// What is admitted of TCP, as pairs.
 fn tcp(policy: &NetworkPolicy) -> Vec<(i32, i32)> {
     let spec = policy.spec.as_ref().unwrap();
@@ -52,7 +56,7 @@ fn tcp(policy: &NetworkPolicy) -> Vec<(i32, i32)> {
 #[test]
 fn the_policy_as_it_is_applied() {
     let gateway = gateway("support", &json!([separate(8080, 9080), same(7000)]));
-    let policy = policy_of(&gateway).expect("a policy");
+    let policy = policy_of_one(&gateway).expect("a policy");
     insta::assert_snapshot!(crate::to_yaml(&[serde_json::to_value(policy).unwrap()]).unwrap());
 }
 
@@ -69,29 +73,38 @@ fn ranges_leave_the_closed_ports_out() {
     ];
     for (closed, wanted) in table {
         let servers: Vec<_> = closed.iter().map(|port| separate(*port, 9999)).collect();
-        let policy = policy_of(&gateway("support", &json!(servers))).expect("a policy");
+        let policy = policy_of_one(&gateway("support", &json!(servers))).expect("a policy");
         assert_eq!(tcp(&policy), wanted, "{closed:?}");
     }
 }
 
 #[test]
+fn what_others_close_is_closed_beside_the_own() {
+    let one = gateway("support", &json!([separate(8080, 9080)]));
+    let policy = policy_of(&one, &[8080, 8090].into()).expect("a policy");
+    assert_eq!(tcp(&policy), [(1, 8079), (8081, 8089), (8091, 65535)]);
+    let none = gateway("support", &json!([same(8080)]));
+    assert!(policy_of(&none, &[8090].into()).is_none());
+}
+
+#[test]
 fn no_policy_where_none_is_needed_or_wanted() {
-    assert!(policy_of(&gateway("support", &json!([same(8080)]))).is_none());
-    assert!(policy_of(&gateway("support", &json!([]))).is_none());
+    assert!(policy_of_one(&gateway("support", &json!([same(8080)]))).is_none());
+    assert!(policy_of_one(&gateway("support", &json!([]))).is_none());
     let mut wanted = gateway("support", &json!([separate(8080, 9080)]));
     for (value, is_wanted) in [("false", false), ("true", true), ("False", true)] {
         let annotation = (ANNOTATION.to_owned(), value.to_owned());
         wanted.metadata.annotations = Some([annotation].into());
-        assert_eq!(policy_of(&wanted).is_some(), is_wanted, "{value}");
+        assert_eq!(policy_of_one(&wanted).is_some(), is_wanted, "{value}");
     }
     // A sidecar listens there.
     let swapped = gateway(
         "support",
         &json!([separate(8080, 9080), separate(9080, 8080)]),
     );
-    assert!(policy_of(&swapped).is_none());
+    assert!(policy_of_one(&swapped).is_none());
     let shared = gateway("support", &json!([separate(8080, 9080), same(8080)]));
-    assert!(policy_of(&shared).is_none());
+    assert!(policy_of_one(&shared).is_none());
 }
 
 #[test]

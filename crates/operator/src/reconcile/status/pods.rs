@@ -38,6 +38,7 @@ enum PodState<'a> {
     Outdated(&'a str),
     OperatorBehind(&'a str),
     NotInjected,
+    OfAnother(&'a str),
     Pending,
     Enforces,
 }
@@ -80,6 +81,23 @@ impl<'a> Pods<'a> {
         Some(&found.pod.name)
     }
 
+    /// A pod that could not be prepared for its sidecar. Whoever created it was
+    /// told, which is a controller as a rule.
+    pub(super) fn unprepared(&self) -> Option<String> {
+        let ports = || self.ports.same.iter().chain(&self.ports.separate);
+        let mut pods = self.pods.iter().map(|it| it.pod);
+        let (pod, port) = pods.find_map(|pod| {
+            let undeclared = ports().find(|port| !pod.declared.contains(port))?;
+            (pod.injected && pod.had_by.is_none()).then_some((pod, undeclared))
+        })?;
+        Some(format!(
+            "no container of pod {} declares port {port}, so its server was not told to listen on \
+             127.0.0.1, and may stop before its requests are answered: declare the port under \
+             `ports` of the server's container",
+            pod.name
+        ))
+    }
+
     /// Whether every pod has confirmed the current configuration.
     pub(super) fn programmed(&self) -> Condition {
         let Self {
@@ -111,6 +129,16 @@ impl<'a> Pods<'a> {
                     let message =
                         format!("{} of {matched} pods have no sidecar", matched - injected);
                     (reason::PODS_NOT_INJECTED, message)
+                }
+                PodState::OfAnother(gateway) => {
+                    let is = |it: &&Judged<'_>| matches!(it.state, PodState::OfAnother(_));
+                    let theirs = self.pods.iter().filter(is).count();
+                    let message = format!(
+                        "{theirs} of {matched} pods have another gateway, as pod {} has \
+                         McpGateway {gateway}; {programmed} enforce this configuration",
+                        pod.name
+                    );
+                    (reason::CONFLICTED, message)
                 }
                 PodState::Pending => {
                     let reason = match programmed {
@@ -163,9 +191,13 @@ impl<'a> Pods<'a> {
                 let words = "it has no sidecar: restart it to get one";
                 Some((4, problem(reason::PODS_NOT_INJECTED, words)))
             }
+            PodState::OfAnother(gateway) => {
+                let words = format!("McpGateway {gateway} has it");
+                Some((5, problem(reason::CONFLICTED, &words)))
+            }
             PodState::Pending => not_starting().or_else(|| {
                 let words = "its sidecar has not confirmed this configuration yet";
-                Some((5, problem(reason::PENDING, words)))
+                Some((6, problem(reason::PENDING, words)))
             }),
             PodState::Enforces => not_starting(),
         }
@@ -198,6 +230,9 @@ impl<'a> Pods<'a> {
 
 impl<'a> PodState<'a> {
     fn of(pod: &'a PodView, hash: &str) -> Self {
+        if let Some(gateway) = &pod.had_by {
+            return Self::OfAnother(gateway);
+        }
         if !pod.injected {
             return Self::NotInjected;
         }

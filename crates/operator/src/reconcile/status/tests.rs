@@ -48,6 +48,8 @@ fn pod(name: &str) -> PodView {
         addresses: Vec::new(),
         conditions: PodConditionFacts::default(),
         failing_container: None,
+        had_by: None,
+        declared: [8080].into(),
     }
 }
 
@@ -322,6 +324,7 @@ fn the_first_thing_to_mend_makes_it_not_ready() {
     case.view.winner = Some(Winner {
         name: "old".into(),
         shared_pods: 2,
+        is_older: true,
     });
     assert_eq!(case.words(condition::READY), "False/Conflicted");
     let message = case.message(condition::ACCEPTED);
@@ -329,6 +332,59 @@ fn the_first_thing_to_mend_makes_it_not_ready() {
         message.contains("McpGateway old is older and selects 2 of its pods"),
         "{message}"
     );
+}
+
+#[test]
+fn a_pod_that_could_not_be_prepared_is_told() {
+    let mut undeclared = enforces("undeclared", HASH);
+    undeclared.declared = [8081].into();
+    let mut case = of(vec![enforces("p", HASH), undeclared.clone()]);
+    let message = case.message(condition::ACCEPTED);
+    let told = "note: no container of pod undeclared declares port 8080";
+    assert!(message.contains(told), "{message}");
+    assert_eq!(case.words(condition::READY), "True/Ready");
+    // Others are nobody's business.
+    undeclared.injected = false;
+    case.view.pods = vec![undeclared];
+    assert!(!case.message(condition::ACCEPTED).contains("note"));
+}
+
+/// Its other pods get every change of it.
+#[test]
+fn of_a_gateway_that_shares_pods_the_others_are_told() {
+    let mut shared = enforces("shared", "other");
+    shared.had_by = Some("old".into());
+    let mut case = of(vec![enforces("own", HASH), shared.clone()]);
+    case.view.winner = Some(Winner {
+        name: "old".into(),
+        shared_pods: 1,
+        is_older: false,
+    });
+    let message = case.message(condition::ACCEPTED);
+    assert!(
+        message.contains("old is as old, comes first by its name and selects one of its pods"),
+        "{message}"
+    );
+    assert_eq!(case.words(condition::READY), "False/Conflicted");
+    assert_eq!(case.words(condition::PROGRAMMED), "False/Conflicted");
+    let message = case.message(condition::PROGRAMMED);
+    assert_eq!(
+        message,
+        "1 of 2 pods have another gateway, as pod shared has McpGateway old; 1 enforce this \
+         configuration"
+    );
+    let status = case.status();
+    assert_eq!(status.data_plane.expect("counted").summary, "1/2");
+    let failing: Vec<_> = status
+        .failing
+        .iter()
+        .map(|it| it.message.as_str())
+        .collect();
+    assert_eq!(failing, ["McpGateway old has it"]);
+    // What the other gateway's pod says of its own configuration is no news.
+    shared.conditions.programmed = said(false, "DataPlaneRejected", "other: no");
+    case.view.pods = vec![enforces("own", HASH), shared];
+    assert_eq!(case.words(condition::PROGRAMMED), "False/Conflicted");
 }
 
 #[test]

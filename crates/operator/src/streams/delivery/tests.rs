@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use serde_json::value::RawValue;
+use sidegate_config::control::MAX_REFERENCES;
 use tokio::time::Instant;
 
 use super::*;
@@ -9,6 +10,8 @@ fn program(hash: &str, schema_version: u32) -> Assigned {
     let config = RawValue::from_string("{}".to_owned()).expect("JSON");
     Assigned::Program(Arc::new(Program {
         gateway: Key::new("crm", "support"),
+        generation: None,
+        references: Default::default(),
         hash: hash.to_owned(),
         schema_version,
         config: config.into(),
@@ -29,6 +32,7 @@ fn version(epoch: u64, revision: u64, hash: &str) -> SnapshotVersion {
         epoch,
         revision,
         hash: hash.to_owned(),
+        references: Default::default(),
     }
 }
 
@@ -233,6 +237,116 @@ fn what_a_sidecar_says_is_bounded() {
     let plausible = version(1, 1, &"f".repeat(MAX_HASH));
     let delivery = Delivery::new(vec![1], Some(plausible.clone()));
     assert_eq!(delivery.in_force(), Some(&plausible));
+}
+
+fn references(keys: u64) -> ReferenceVersions {
+    [("ConfigMap/keys".to_owned(), keys)].into_iter().collect()
+}
+
+/// A program whose gateway is of a generation, and refers to a ConfigMap.
+fn made_of(hash: &str, generation: i64, keys: u64) -> Assigned {
+    let Assigned::Program(program) = program(hash, 1) else {
+        panic!("a program")
+    };
+    let program = Program::clone(&program);
+    Assigned::Program(Arc::new(Program {
+        generation: Some(generation),
+        references: references(keys),
+        ..program
+    }))
+}
+
+fn with_keys(version: SnapshotVersion, keys: u64) -> SnapshotVersion {
+    SnapshotVersion {
+        references: references(keys),
+        ..version
+    }
+}
+
+#[test]
+fn a_replica_whose_watch_of_a_reference_lags_waits() {
+    let in_force = with_keys(version(1, 20, "now"), 500);
+    let delivery = || Delivery::new(vec![1], Some(in_force.clone()));
+    // However new its gateway is.
+    for revision in [19, 20, 600] {
+        let lagging = assignment(made_of("old", 1, 499), revision);
+        let Next::Behind {
+            version: behind,
+            in_force: newer,
+        } = delivery().next(&lagging, 1)
+        else {
+            panic!("it is behind")
+        };
+        assert_eq!(newer, in_force);
+        assert_eq!(behind, with_keys(version(1, revision, "old"), 499));
+    }
+    for (keys, epoch) in [(500, 1), (501, 1), (3, 2)] {
+        let made_of = assignment(made_of("next", 1, keys), 20);
+        let sent = send(&mut delivery(), &made_of, epoch);
+        assert_eq!(sent, with_keys(version(epoch, 20, "next"), keys));
+    }
+    // What is not referred to is not compared, nor what nobody told.
+    send(&mut delivery(), &assignment(program("next", 1), 20), 1);
+    send(&mut delivery(), &assignment(Assigned::NoGateway, 20), 1);
+    let mut unknown = Delivery::new(vec![1], Some(version(1, 20, "now")));
+    send(&mut unknown, &assignment(made_of("next", 1, 3), 20), 1);
+}
+
+#[test]
+fn the_same_content_of_something_newer_is_told_again() {
+    let mut delivery = fresh();
+    for (generation, keys, revision) in [(1, 500, 10), (1, 501, 10), (2, 501, 12)] {
+        let next = assignment(made_of("a", generation, keys), revision);
+        let sent = send(&mut delivery, &next, 1);
+        assert_eq!(sent, with_keys(version(1, revision, "a"), keys));
+        let later = assignment(made_of("a", generation, keys), revision + 1);
+        assert!(says_nothing(&delivery, &later, 1), "only the revision grew");
+    }
+}
+
+#[test]
+fn what_a_sidecar_remembers_is_not_forgotten() {
+    let in_force = with_keys(version(1, 20, "now"), 500);
+    let mut delivery = Delivery::new(vec![1], Some(in_force));
+    let without = assignment(program("without", 1), 21);
+    let sent = send(&mut delivery, &without, 1);
+    delivery.confirmed(&sent);
+    let known = with_keys(version(1, 21, "without"), 500);
+    assert_eq!(delivery.in_force(), Some(&known));
+    let again = assignment(made_of("again", 2, 499), 22);
+    assert!(matches!(delivery.next(&again, 1), Next::Behind { .. }));
+    send(&mut delivery, &assignment(made_of("again", 2, 500), 22), 1);
+}
+
+/// It left the references out when it repeats what it was sent.
+#[test]
+fn an_older_sidecar_is_understood() {
+    let mut delivery = fresh();
+    let first = assignment(made_of("a", 1, 500), 10);
+    let sent = send(&mut delivery, &first, 1);
+    let without = version(1, 10, "a");
+    let became = delivery.rejected(rejection(&without, RejectReason::NotApplicable, None));
+    assert!(
+        matches!(became, Rejection::Final(PodReport::Rejected { version, .. }) if version == sent)
+    );
+    let became = delivery.confirmed(&without);
+    assert_eq!(became, Confirmation::InForce(sent.clone(), None));
+    assert_eq!(delivery.in_force(), Some(&sent));
+}
+
+#[test]
+fn what_a_sidecar_says_of_references_is_bounded() {
+    let many = |count: usize| SnapshotVersion {
+        references: (0..count).map(|it| (format!("Secret/{it}"), 1)).collect(),
+        ..version(1, 1, "a")
+    };
+    let in_force = |count| {
+        Delivery::new(vec![1], Some(many(count)))
+            .in_force()
+            .cloned()
+    };
+    assert_eq!(in_force(MAX_REFERENCES), Some(many(MAX_REFERENCES)));
+    assert_eq!(in_force(MAX_REFERENCES + 1), None);
 }
 
 #[derive(Debug, Clone)]

@@ -91,7 +91,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         });
         // Asked for once: afterwards the board sends it as soon as it is made
         // of as much.
-        if is_of_this_epoch && behind.revision != revision {
+        // A reference is told by its own watch, and needs nobody to ask.
+        let is_behind = is_of_this_epoch && version.revision < revision;
+        if is_behind && behind.revision != revision {
             behind.revision = revision;
             behind.catching_up = Some(Box::pin(async move {
                 board.wait_for_revision(&pod, revision).await;

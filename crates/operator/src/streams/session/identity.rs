@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::{Ended, Session};
 use crate::authority::{SignError, WorkloadIdentity};
-use crate::board::{Assigned, PodRef};
+use crate::board::{Assigned, PodRef, PodReport};
 use crate::chain::Chain;
 use crate::streams::Shared;
 use crate::streams::refused::Refused;
@@ -70,6 +70,27 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             certificate_pem,
             authorities_pem: self.trust.workload_roots_pem().to_owned(),
         }))
+    }
+
+    /// The sidecar is there, so the sandbox that the watches know is the one in
+    /// which it has its certificate. A stream that a node left behind when it was
+    /// started again says nothing any more.
+    pub(super) fn is_in_its_sandbox(&mut self) {
+        let Some(shown) = &mut self.certificate.shown else {
+            return;
+        };
+        let known = self.shared.board().known(&self.pod.key);
+        let Some(known) = known.filter(|known| known.uid == self.pod.uid) else {
+            return;
+        };
+        if shown.sandbox_unix == known.sandbox_unix {
+            return;
+        }
+        shown.sandbox_unix = known.sandbox_unix;
+        let shown = shown.clone();
+        let certificates = self.shared.certificates();
+        certificates.in_sandbox(&self.pod.uid, known.sandbox_unix);
+        self.reports.put(PodReport::Certificate(shown));
     }
 
     fn not_signed(&self, error: &SignError) -> Ended {

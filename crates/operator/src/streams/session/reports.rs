@@ -25,6 +25,8 @@ pub(super) struct Reports {
     programmed: Option<PodReport>,
     /// What listens beside it.
     listeners: Option<PodReport>,
+    /// The certificate that it showed.
+    certificate: Option<PodReport>,
 }
 
 // === impl Reports ===
@@ -37,12 +39,14 @@ impl Reports {
             goes_from: now,
             programmed: None,
             listeners: None,
+            certificate: None,
         }
     }
 
     pub(super) fn put(&mut self, report: PodReport) {
         let slot = match report {
             PodReport::Listeners(_) => &mut self.listeners,
+            PodReport::Certificate(_) => &mut self.certificate,
             PodReport::NothingInForce
             | PodReport::Confirmed(_)
             | PodReport::Rejected { .. }
@@ -69,7 +73,13 @@ impl Reports {
 
     /// The next one, however many there were.
     pub(super) fn rest(&mut self) -> Option<PodReport> {
-        self.programmed.take().or_else(|| self.listeners.take())
+        [
+            &mut self.programmed,
+            &mut self.certificate,
+            &mut self.listeners,
+        ]
+        .into_iter()
+        .find_map(Option::take)
     }
 
     /// When the next one may go.
@@ -78,7 +88,9 @@ impl Reports {
     }
 
     fn is_empty(&self) -> bool {
-        self.programmed.is_none() && self.listeners.is_none()
+        [&self.programmed, &self.certificate, &self.listeners]
+            .into_iter()
+            .all(Option::is_none)
     }
 }
 
@@ -93,6 +105,7 @@ mod tests {
             epoch: 1,
             revision,
             hash: "a".to_owned(),
+            references: Default::default(),
         })
     }
 

@@ -1,10 +1,12 @@
 //! Who is recognized, and what it costs the API server.
 
 use serde_json::json;
+use sidegate_api::names::reason;
 use sidegate_config::control::RefusalReason;
 use sidegate_tls::PeerCertificate;
 
 use super::*;
+use crate::world::PodCondition;
 
 const PATIENT: ReviewLimits = ReviewLimits {
     per_source: Rate {
@@ -27,6 +29,7 @@ fn certificate(spiffe_id: &str, common_name: &str) -> PeerCertificate {
         spiffe_id: spiffe_id.parse().ok(),
         common_name: Some(common_name.to_owned()),
         not_after_unix: now() + 1_000,
+        authority_key_id: None,
     }
 }
 
@@ -261,15 +264,75 @@ async fn a_certificate_has_to_be_the_pods_own() {
 #[tokio::test(start_paused = true)]
 async fn who_has_a_certificate_has_to_show_it_while_it_lasts() {
     let replica = Replica::new();
+    replica.trusts_its_own();
     replica.pod("a", "u1");
     let token = replica.token("a", "u1");
-    let shown = certificate(OWN, "u1");
+    let shown = PeerCertificate {
+        authority_key_id: Some(replica.authority()),
+        ..certificate(OWN, "u1")
+    };
     assert!(replica.recognize(&token, Some(&shown)).await.is_ok());
     let refused = replica.recognize(&token, None).await;
     assert_eq!(refused, Err(RefusalReason::WrongCertificate));
     // It ends; the sidecar could not renew it, and comes back without.
     replica.clock.advance(Duration::from_secs(1_000));
     assert!(replica.recognize(&token, None).await.is_ok());
+}
+
+/// As the condition of the pod tells it.
+#[tokio::test(start_paused = true)]
+async fn what_was_shown_to_another_replica_has_to_be_shown_here() {
+    let replica = Replica::new();
+    replica.trusts_its_own();
+    let token = replica.token("a", "u1");
+    let good = ShownCertificate {
+        until_unix: now() + 1_000,
+        authority: replica.authority(),
+        sandbox_unix: Some(now() - 60),
+    };
+    let told = |shown: &ShownCertificate| {
+        let condition = PodCondition {
+            holds: true,
+            reason: reason::CERTIFICATE_SHOWN.to_owned(),
+            message: shown.to_string(),
+            since: None,
+        };
+        replica.pod_with("a", "u1", |pod| {
+            pod.sandbox_unix = Some(now() - 60);
+            pod.conditions.certificate = Some(Arc::new(condition));
+        });
+    };
+    told(&good);
+    let wrong = Err(RefusalReason::WrongCertificate);
+    assert_eq!(replica.recognize(&token, None).await, wrong);
+    assert!(
+        replica
+            .recognize(&token, Some(&certificate(OWN, "u1")))
+            .await
+            .is_ok()
+    );
+    for worthless in [
+        ShownCertificate {
+            until_unix: now(),
+            ..good.clone()
+        },
+        ShownCertificate {
+            authority: "0a1b".to_owned(),
+            ..good.clone()
+        },
+        ShownCertificate {
+            sandbox_unix: Some(now() - 61),
+            ..good.clone()
+        },
+        ShownCertificate {
+            sandbox_unix: None,
+            ..good
+        },
+    ] {
+        told(&worthless);
+        let begun = replica.recognize(&token, None).await;
+        assert!(begun.is_ok(), "{worthless}: {begun:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,7 +386,7 @@ async fn a_pod_cannot_begin_streams_without_end() {
     let shown = certificate(OWN, "u1");
     assert_eq!(replica.recognize(&token, Some(&shown)).await, busy);
     // It was not let in, so it is as if it had shown nothing.
-    assert!(!replica.shared.certificates().is_held("u1", now()));
+    assert!(!replica.has_to_show("a"));
     replica.clock.advance(Duration::from_secs(1));
     assert!(replica.recognize(&token, None).await.is_ok());
     assert_eq!(replica.recognize(&token, None).await, busy);

@@ -87,6 +87,8 @@ async fn a_thousand_streams_share_a_configuration() {
     }
     let program = Arc::new(Program {
         gateway: Key::new("crm", "support"),
+        generation: None,
+        references: Default::default(),
         hash: "a".to_owned(),
         schema_version: 1,
         config: Arc::clone(&config),
@@ -311,7 +313,46 @@ async fn a_certificate_that_was_not_shown_is_not_asked_for() {
         stream.snapshot().await;
     }
     assert_eq!(stream.end().await, "hung_up");
-    assert!(!replica.shared.certificates().is_held("u1", now()));
+    replica.pod("a", "u1");
+    assert!(!replica.has_to_show("a"));
+}
+
+/// The watch tells late which sandbox the pod has; or the node was started
+/// again, and the stream is what it left behind.
+#[tokio::test(start_paused = true)]
+async fn a_certificate_is_there_in_the_sandbox_in_which_its_sidecar_speaks() {
+    let replica = Replica::new();
+    replica.pod("a", "u1");
+    let shown = ShownCertificate {
+        until_unix: now() + 100,
+        authority: replica.authority(),
+        sandbox_unix: None,
+    };
+    let certificates = replica.shared.certificates();
+    replica.trusts_its_own();
+    certificates.shown(&"u1".into(), shown.clone(), now());
+    let mut stream = replica
+        .stream(Wanted {
+            shown: Some(shown),
+            ..Wanted::default()
+        })
+        .await;
+    assert!(replica.has_to_show("a"));
+    let told = || {
+        let pod = PodRef {
+            key: Key::new("crm", "a"),
+            uid: "u1".into(),
+        };
+        replica.conditions.certificate_of(&pod)
+    };
+    assert!(told().is_some_and(|it| it.ends_with("sandbox of unknown")));
+    replica.pod_with("a", "u1", |pod| pod.sandbox_unix = Some(1_800_000_000));
+    assert!(!replica.has_to_show("a"), "nobody spoke since");
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    stream.say(&FromSidecar::Heartbeat).await;
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    assert!(replica.has_to_show("a"));
+    assert!(told().is_some_and(|it| it.ends_with("sandbox of 2027-01-15T08:00:00Z")));
 }
 
 /// Whatever the stream was for.
@@ -436,7 +477,11 @@ async fn the_names_in_a_certificate_of_another_replica_are_not_known() {
     let replica = Replica::new();
     let wanted = || Wanted {
         assignment: assigned(program("a"), 1),
-        shows_certificate: true,
+        shown: Some(ShownCertificate {
+            until_unix: now() + 100,
+            authority: replica.authority(),
+            sandbox_unix: None,
+        }),
         ..Wanted::default()
     };
     let mut stream = replica.stream(wanted()).await;

@@ -1,6 +1,7 @@
 //! Attempts by what a gateway refers to and selects.
 
 use serde_json::{Value, json};
+use sidegate_testkit::apiserver::Answer;
 
 use crate::cluster::{Cluster, gateway, spec};
 
@@ -84,6 +85,10 @@ async fn a_secret_of_another_kind_is_not_used() {
 async fn names_that_are_paths_are_not_stored() {
     let cluster = Cluster::new("attack-names").await;
     let long = "a".repeat(300);
+    // What is refused below is stored with a name that is one.
+    for object in references_to("good-name", "k") {
+        let _ = apply(&cluster, object).succeeded();
+    }
     let names = [
         "../team-b/x",
         "..",
@@ -106,45 +111,67 @@ async fn names_that_are_paths_are_not_stored() {
         &long,
     ];
     for name in names {
-        let jwks = |reference: Value| {
-            let mut spec = spec("support");
-            spec["authentication"]["jwt"][0]["jwks"] = reference;
-            spec
-        };
-        let uri = "https://idp.example.com/jwks";
-        let references = [
-            with_certificate(&json!(name)),
-            jwks(json!({"configMapKeyRef": {"name": name, "key": "k"}})),
-            jwks(json!({"uri": uri, "caRef": {"name": name, "key": "ca.crt"}})),
-        ];
-        let mut objects: Vec<_> = references.iter().map(|it| gateway("support", it)).collect();
-        objects.push(json!({
+        for object in references_to(name, "k") {
+            let field = match object["kind"].as_str() {
+                Some("LlmProvider") => "spec.credentials.secretKeyRef.name",
+                _ if !object["spec"]["tls"].is_null() => "spec.tls.certificateRef.name",
+                _ => "Ref.name",
+            };
+            let shown = format!("{name:?}: {object}");
+            refused(apply(&cluster, object), field, &shown);
+        }
+    }
+    // A key is looked up in what was read, and in no path.
+    for key in ["../x", "a/b", "", "a b", &long] {
+        let [_certificate, config_map, ca, provider] = references_to("a", key);
+        for object in [config_map, ca, provider] {
+            let shown = format!("{key:?}: {object}");
+            refused(apply(&cluster, object), "Ref.key", &shown);
+        }
+    }
+}
+
+/// Everything that refers to something, by a name and, where there is one, a key
+/// in it: a Secret of a gateway, a ConfigMap, an authority, a Secret of a
+/// provider.
+fn references_to(name: &str, key: &str) -> [Value; 4] {
+    let jwks = |reference: Value| {
+        let mut spec = spec("support");
+        spec["authentication"]["jwt"][0]["jwks"] = reference;
+        gateway("support", &spec)
+    };
+    let uri = "https://idp.example.com/jwks";
+    [
+        gateway("support", &with_certificate(&json!(name))),
+        jwks(json!({"configMapKeyRef": {"name": name, "key": key}})),
+        jwks(json!({"uri": uri, "caRef": {"name": name, "key": key}})),
+        json!({
             "apiVersion": "sidegate.dev/v1alpha1",
             "kind": "LlmProvider",
             "metadata": {"name": "p"},
             "spec": {
                 "type": "OpenAI",
-                "credentials": {"secretKeyRef": {"name": name, "key": "key"}},
+                "credentials": {"secretKeyRef": {"name": name, "key": key}},
             },
-        }));
-        for mut object in objects {
-            object["metadata"]["namespace"] = json!(cluster.namespace);
-            let apply = ["apply", "--server-side", "-f", "-"];
-            let applied = cluster.server.kubectl(&apply, &object.to_string());
-            assert!(!applied.success, "{name:?} is stored: {object}");
-        }
-    }
-    // A key is looked up in what was read, and in no path.
-    for key in ["../x", "a/b", "", "a b", &long] {
-        let mut spec = spec("support");
-        spec["authentication"]["jwt"][0]["jwks"] =
-            json!({"configMapKeyRef": {"name": "a", "key": key}});
-        let mut object = gateway("support", &spec);
-        object["metadata"]["namespace"] = json!(cluster.namespace);
-        let apply = ["apply", "--server-side", "-f", "-"];
-        let applied = cluster.server.kubectl(&apply, &object.to_string());
-        assert!(!applied.success, "{key:?} is stored");
-    }
+        }),
+    ]
+}
+
+fn apply(cluster: &Cluster, mut object: Value) -> Answer {
+    object["metadata"]["namespace"] = json!(cluster.namespace);
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+    cluster.server.kubectl(&apply, &object.to_string())
+}
+
+/// It is refused because of this field, and of nothing else.
+#[track_caller]
+fn refused(answer: Answer, field: &str, shown: &str) {
+    assert!(!answer.success, "it is stored: {shown}");
+    let told = answer.stderr;
+    assert!(
+        told.contains("is invalid") && told.contains(field),
+        "{shown}: {told}"
+    );
 }
 
 /// OPR-009: a selector selects in its own namespace.
@@ -174,12 +201,12 @@ async fn a_selector_captures_nobody_elsewhere() {
     for nothing in [json!({}), json!({"matchLabels": {}}), Value::Null] {
         let mut spec = spec("support");
         spec["selector"] = nothing;
-        let mut object = gateway("empty", &spec);
-        object["metadata"]["namespace"] = json!(cluster.namespace);
-        let apply = ["apply", "--server-side", "-f", "-"];
-        let applied = cluster.server.kubectl(&apply, &object.to_string());
-        assert!(!applied.success, "{object} is stored");
+        let object = gateway("empty", &spec);
+        let shown = object.to_string();
+        refused(apply(&cluster, object), "spec.selector", &shown);
     }
+    let full = gateway("empty", &spec("support"));
+    let _ = apply(&cluster, full).succeeded();
     operator.stop().await.expect("it stops");
 }
 

@@ -104,6 +104,7 @@ async fn nothing_older_is_sent_and_a_replica_catches_up() {
         epoch: 1,
         revision: revision + 8,
         hash: "0123456789abcdef".to_owned(),
+        references: Default::default(),
     });
     let mut stream = stage.place.connect().await;
     stream.say(&FromSidecar::Hello(hello)).await;
