@@ -57,6 +57,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use sidegate_config::control::{ForeignListener, ReferenceVersions, RejectReason, SnapshotVersion};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::assignment::Followed;
 use self::programs::Programs;
@@ -131,6 +132,8 @@ pub(crate) struct Assignment {
     pub(crate) assigned: Assigned,
     /// The revision at which its gateway was what this is made of.
     pub(crate) revision: u64,
+    /// When a watch told the last change of what it is to enforce.
+    pub(crate) changed_at: Option<Instant>,
     /// Names for its certificate.
     pub(crate) dns_names: Vec<String>,
     /// Names of its Services.

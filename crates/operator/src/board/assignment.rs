@@ -108,6 +108,7 @@ impl State {
         let mut assignment = Assignment {
             assigned: Assigned::Waiting,
             revision: known,
+            changed_at: None,
             dns_names: names_for_certificate(certificate, &[]),
             service_hosts: hosts,
         };
@@ -124,6 +125,7 @@ impl State {
             Owner::Gateway(gateway) => match self.programs.of(&gateway, known) {
                 Some(made) => {
                     assignment.revision = made.revision;
+                    assignment.changed_at = Some(made.changed_at);
                     assignment.dns_names = names_for_certificate(assignment.dns_names, made.hosts);
                     assignment.assigned = Assigned::Program(Arc::clone(made.program));
                     made.held_back

@@ -44,6 +44,8 @@ pub(super) struct Made<'a> {
     pub(super) revision: u64,
     /// Whether more was seen that is not in it yet.
     pub(super) held_back: bool,
+    /// When a watch told the change that it was made for.
+    pub(super) changed_at: Instant,
 }
 
 /// What was built of every gateway.
@@ -75,6 +77,8 @@ struct Good {
     /// What its build began with. In the middle of a list that is more than
     /// what is known of all gateways.
     at_least: u64,
+    /// When a watch told the change that it was made for.
+    changed_at: Instant,
 }
 
 // === impl Programs ===
@@ -131,6 +135,7 @@ impl Programs {
             return false;
         }
         let up_to_date = change == draft.change;
+        let changed_at = built.unbuilt_since.unwrap_or_else(Instant::now);
         if up_to_date {
             built.unbuilt = None;
             built.unbuilt_since = None;
@@ -149,6 +154,7 @@ impl Programs {
                 program,
                 hosts,
                 at_least: draft.revision,
+                changed_at,
             });
             built.made_of = (!up_to_date).then_some(draft.revision);
         }
@@ -164,12 +170,14 @@ impl Programs {
             program,
             hosts,
             at_least,
+            changed_at,
         } = built.last_good.as_ref()?;
         Some(Made {
             program,
             hosts,
             revision: built.made_of.unwrap_or(revision).max(*at_least),
             held_back: built.made_of.is_some(),
+            changed_at: *changed_at,
         })
     }
 

@@ -264,7 +264,7 @@ pub(super) static SNAPSHOT_LAG: Definition = histogram(
     "sidegate_operator_snapshot_lag_seconds",
     SNAPSHOT_LAGS,
     &[],
-    "Time from a change that a stream was told to its confirmation.",
+    "Time from when a watch told a change to its confirmation by a sidecar.",
 );
 pub(super) static CERTIFICATES_SIGNED: Definition = counter(
     "sidegate_operator_certificates_signed_total",

@@ -38,7 +38,7 @@ pub(super) fn gateway(known: &Known<'_>) -> McpGatewayStatus {
     let built = findings.built.as_ref();
     let pods = Pods::of(view, built.map(|built| built.version.as_str()));
     let bypass = Bypass::of(view, known.answered);
-    let accepted = accepted_condition(known, pods.unprepared());
+    let accepted = accepted_condition(known, pods.unprepared().as_deref());
     let resolved = resolved_condition(findings.resolved.as_ref());
     let programmed = match not_yet(known, &resolved) {
         Some(message) => fails(
@@ -60,7 +60,7 @@ pub(super) fn gateway(known: &Known<'_>) -> McpGatewayStatus {
     }
 }
 
-fn accepted_condition(known: &Known<'_>, unprepared: Option<String>) -> Condition {
+fn accepted_condition(known: &Known<'_>, unprepared: Option<&str>) -> Condition {
     match (&known.findings.accepted, &known.view.winner) {
         (Err(problem), _) => fails(condition::ACCEPTED, problem.clone()),
         (Ok(()), Some(winner)) => fails(condition::ACCEPTED, conflicted(winner)),
@@ -71,8 +71,8 @@ fn accepted_condition(known: &Known<'_>, unprepared: Option<String>) -> Conditio
                 .into_iter()
                 .flatten()
                 .chain(&known.notes)
-                .chain(&unprepared)
                 .map(String::as_str)
+                .chain(unprepared)
                 .collect();
             let message = match notes.as_slice() {
                 [] => "it is valid".to_owned(),

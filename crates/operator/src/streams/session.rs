@@ -64,6 +64,8 @@ pub(super) struct Session<S> {
     assignment: watch::Receiver<Assignment>,
     /// When it last changed, while that was not sent.
     changed: Option<Instant>,
+    /// The last change that a watch told of what there is to enforce.
+    told_at: Option<Instant>,
     delivery: Delivery,
     behind: Option<Behind>,
     pace: Pace,
@@ -151,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             shown,
             assignment,
         } = authenticated;
+        let told_at = assignment.borrow().changed_at;
         schema_versions.truncate(MAX_SCHEMA_VERSIONS);
         schema_versions.shrink_to_fit();
         Self {
@@ -168,6 +171,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             trust,
             assignment,
             changed: None,
+            told_at,
             behind: None,
             pace: Pace::new(Instant::now()),
             reports: Reports::new(Instant::now()),
@@ -284,7 +288,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Event::Stopping => Err(Refused::unavailable("this replica is stopping").into()),
             Event::Replaced => Err(replaced()),
             Event::Assigned { pod_is_there: true } => {
-                self.changed = Some(now);
+                let told_at = self.assignment.borrow().changed_at;
+                // Something else about the pod changes here and now.
+                let is_news = self.told_at != told_at;
+                self.changed = told_at.filter(|_| is_news).or(Some(now));
+                self.told_at = told_at;
                 Ok(())
             }
             Event::Assigned {

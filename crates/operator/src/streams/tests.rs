@@ -330,6 +330,7 @@ fn assigned(assigned: Assigned, revision: u64) -> Assignment {
     Assignment {
         assigned,
         revision,
+        changed_at: None,
         dns_names: vec!["a.crm.svc".to_owned()],
         service_hosts: Vec::new(),
     }

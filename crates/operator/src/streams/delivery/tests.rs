@@ -22,6 +22,7 @@ fn assignment(assigned: Assigned, revision: u64) -> Assignment {
     Assignment {
         assigned,
         revision,
+        changed_at: None,
         dns_names: Vec::new(),
         service_hosts: vec!["support".to_owned()],
     }

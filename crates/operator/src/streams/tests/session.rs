@@ -47,6 +47,57 @@ async fn changes_are_sent_as_they_come() {
     }
 }
 
+/// The time in which a change is built belongs to it.
+#[tokio::test(start_paused = true)]
+async fn the_lag_begins_when_a_watch_tells_a_change() {
+    let replica = Replica::new();
+    let began = tokio::time::Instant::now();
+    let mut stream = replica
+        .stream(Wanted {
+            assignment: Assignment {
+                changed_at: Some(began),
+                ..assigned(program("a"), 1)
+            },
+            ..Wanted::default()
+        })
+        .await;
+    let lag = |of: &str| {
+        let text = replica.shared.metrics.render();
+        let name = format!("sidegate_operator_snapshot_lag_seconds_{of} ");
+        let value = text
+            .lines()
+            .find_map(|it| it.strip_prefix(&name)?.parse::<f64>().ok());
+        value.expect("a value")
+    };
+    // What was there when the stream began is no change.
+    let first = stream.snapshot().await;
+    stream.say(&confirmed(first)).await;
+    tokio::time::advance(Duration::from_secs(3)).await;
+    stream.assignment.send_replace(Assignment {
+        changed_at: Some(began + Duration::from_secs(1)),
+        ..assigned(program("b"), 2)
+    });
+    let second = stream.snapshot().await;
+    assert!(lag("count") < 1.0);
+    stream.say(&confirmed(second)).await;
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    assert!(
+        lag("count") == 1.0 && (2.0..2.5).contains(&lag("sum")),
+        "{}",
+        lag("sum")
+    );
+    // Its Services changed, and nothing that was built.
+    stream.assignment.send_replace(Assignment {
+        changed_at: Some(began + Duration::from_secs(1)),
+        service_hosts: vec!["support".to_owned()],
+        ..assigned(program("b"), 3)
+    });
+    let third = stream.snapshot().await;
+    stream.say(&confirmed(third)).await;
+    assert!(matches!(stream.next().await, FromOperator::Heartbeat));
+    assert!(lag("count") == 2.0 && lag("sum") < 2.5, "{}", lag("sum"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_what_a_slow_reader_misses_only_the_last_is_sent() {
     let replica = Replica::new();
