@@ -141,7 +141,8 @@ impl Runtime {
     /// nothing that anybody could ask for.
     ///
     /// # Errors
-    /// None is known: nothing is built but empty lists.
+    /// [`BuildError::NoIdentity`] when it showed a certificate of its own, and
+    /// the built-in authority gave the pod none.
     pub(crate) fn withdrawn(&self, surroundings: &Surroundings<'_>) -> Result<Self, BuildError> {
         let config = SidecarConfig {
             version: String::new(),
@@ -157,11 +158,14 @@ impl Runtime {
             warnings: Vec::new(),
             ..(*self.config).clone()
         };
+        // The key of a Secret goes with the gateway that was allowed to use it.
+        let config = config.without_secrets();
+        let tls = build_tls(&config.tls, surroundings.identity.as_deref())?;
         let policies = build_policies(&config)?;
         let authenticator = build_authenticator(&config, &policies, surroundings, None)?;
         Ok(Self {
             config: Arc::new(config),
-            tls: ArcSwapOption::from(self.tls.load_full()),
+            tls: ArcSwapOption::from(tls.map(Arc::new)),
             authenticator,
             policies,
             servers: Vec::new(),

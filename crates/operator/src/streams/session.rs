@@ -20,12 +20,12 @@ use sidegate_config::control::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-pub(super) use self::ended::Ended;
+pub(super) use self::ended::{Ended, last_words};
 use self::ended::{gone, replaced, token_ended};
-use self::enforce::{BEHIND_REPORTED, tell};
-use self::identity::look_at_token;
+use self::enforce::{BEHIND_REPORTED, Behind, tell};
+use self::identity::{CertificateState, look_at_token};
 use self::pace::Pace;
 use self::reports::Reports;
 use super::Shared;
@@ -37,17 +37,11 @@ use super::refused::Refused;
 use super::wire::{ReadError, Reader, Writer};
 use crate::authority::{Trust, TrustReceiver};
 use crate::board::{Assignment, PodRef, PodReport};
-use crate::pod_condition::ShownCertificate;
 
 /// Versions of the format that a sidecar can name.
 const MAX_SCHEMA_VERSIONS: usize = 64;
 /// The end of a token is looked at this often at least.
 const MAX_LOOK_SECONDS: u64 = 60;
-/// For the last message of a stream.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// What is read and forgotten at the end, in bytes.
-const DRAINED: usize = 256 * 1024;
-
 /// One stream.
 pub(super) struct Session<S> {
     shared: Arc<Shared>,
@@ -77,30 +71,6 @@ pub(super) struct Session<S> {
 }
 
 type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// The sidecar knows more than this replica.
-struct Behind {
-    revision: u64,
-    since: Instant,
-    is_reported: bool,
-    /// Done when this replica has seen as much.
-    catching_up: Option<Waiting<()>>,
-}
-
-/// What is known of the sidecar's certificate.
-#[derive(Default)]
-struct CertificateState {
-    /// The one that this stream began with.
-    shown: Option<ShownCertificate>,
-    /// Whether it has one: it was shown, or sent on this stream.
-    exists: bool,
-    /// A request that waits, and until when.
-    wanted: Option<(String, Instant)>,
-    /// The names in the one that was sent on this stream.
-    names: Option<Vec<String>>,
-    /// The names for which the sidecar was told to renew it.
-    renewed_for: Option<Vec<String>>,
-}
 
 enum Event {
     Stopping,
@@ -424,18 +394,6 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             return;
         }
         last_words(&mut self.reader, &mut self.writer).await;
-    }
-}
-
-/// Tells the other side why, and gives it time to read that.
-pub(super) async fn last_words<S: AsyncRead + AsyncWrite>(
-    reader: &mut Reader<S>,
-    writer: &mut Writer<S>,
-) {
-    reader.forget();
-    let said = timeout(LAST_WORDS, writer.finish()).await;
-    if matches!(said, Ok(Ok(()))) {
-        let _in_time = timeout(LAST_WORDS, reader.drain(DRAINED)).await;
     }
 }
 

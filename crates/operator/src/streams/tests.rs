@@ -1,6 +1,7 @@
 //! Streams without a cluster: the API server's answers, the time and what a
 //! pod is assigned are the test's.
 
+mod certificates;
 mod recognize;
 mod session;
 mod times;

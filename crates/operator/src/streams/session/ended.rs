@@ -4,10 +4,17 @@ use std::io;
 use std::time::Duration;
 
 use sidegate_config::control::RefusalReason;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tracing::error;
 
 use crate::streams::refused::{Refused, jitter};
-use crate::streams::wire::{PutError, ReadError};
+use crate::streams::wire::{PutError, ReadError, Reader, Writer};
+
+/// For the last message of a stream.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What is read and forgotten at the end, in bytes.
+const DRAINED: usize = 256 * 1024;
 
 /// Why a stream ended.
 #[derive(Debug)]
@@ -34,6 +41,18 @@ pub(super) fn token_ended() -> Ended {
     let message = "the token has ended: read the file of the projected token again";
     Refused::new(RefusalReason::TokenEnded, message, Duration::from_secs(1)).into()
 }
+/// Tells the other side why, and gives it time to read that.
+pub(in crate::streams) async fn last_words<S: AsyncRead + AsyncWrite>(
+    reader: &mut Reader<S>,
+    writer: &mut Writer<S>,
+) {
+    reader.forget();
+    let said = timeout(LAST_WORDS, writer.finish()).await;
+    if matches!(said, Ok(Ok(()))) {
+        let _in_time = timeout(LAST_WORDS, reader.drain(DRAINED)).await;
+    }
+}
+
 // === impl Ended ===
 
 impl Ended {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use super::{Behind, Ended, Session};
+use super::{Ended, Session, Waiting};
 use crate::board::{PodRef, PodReport};
 use crate::streams::Shared;
 use crate::streams::delivery::{Confirmation, Next, Rejection};
@@ -21,6 +21,15 @@ use crate::streams::wire::PutError;
 /// How long a sidecar may know more than this replica before the status says
 /// so. Usually it is a matter of milliseconds.
 pub(super) const BEHIND_REPORTED: Duration = Duration::from_secs(10);
+
+/// The sidecar knows more than this replica.
+pub(super) struct Behind {
+    pub(super) revision: u64,
+    pub(super) since: Instant,
+    pub(super) is_reported: bool,
+    /// Done when this replica has seen as much.
+    pub(super) catching_up: Option<Waiting<()>>,
+}
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
     pub(super) fn deliver(&mut self, now: Instant) -> Result<(), Ended> {

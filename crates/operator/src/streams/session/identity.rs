@@ -13,8 +13,24 @@ use super::{Ended, Session};
 use crate::authority::{SignError, WorkloadIdentity};
 use crate::board::{Assigned, PodRef, PodReport};
 use crate::chain::Chain;
+use crate::pod_condition::ShownCertificate;
 use crate::streams::Shared;
 use crate::streams::refused::Refused;
+
+/// What is known of the sidecar's certificate.
+#[derive(Default)]
+pub(super) struct CertificateState {
+    /// The one that this stream began with.
+    pub(super) shown: Option<ShownCertificate>,
+    /// Whether it has one: it was shown, or sent on this stream.
+    pub(super) exists: bool,
+    /// A request that waits, and until when.
+    pub(super) wanted: Option<(String, Instant)>,
+    /// The names in the one that was sent on this stream.
+    pub(super) names: Option<Vec<String>>,
+    /// The names for which the sidecar was told to renew it.
+    pub(super) renewed_for: Option<Vec<String>>,
+}
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
     pub(super) fn token_reviewed(&mut self, reviewed: Result<i64, Refused>) -> Result<(), Ended> {
