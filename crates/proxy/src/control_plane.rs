@@ -8,6 +8,7 @@
 mod backoff;
 mod certificate;
 mod client;
+mod connecting;
 mod conversation;
 mod dial;
 mod enforcement;

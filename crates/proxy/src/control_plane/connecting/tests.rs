@@ -5,6 +5,7 @@ use sidegate_policy::clock::{Clock as _, SystemClock};
 use sidegate_tls::{Authority, Subject, Usages};
 
 use super::*;
+use crate::control_plane::state_dir::StateDir;
 use crate::control_plane::test_client::client;
 
 /// A certificate that begins then, and its key.
