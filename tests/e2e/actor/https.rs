@@ -1,5 +1,6 @@
 //! One connection over HTTPS, and requests over it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -25,9 +26,9 @@ pub(crate) struct Target {
     /// Address of the MCP endpoint
     #[arg(long)]
     url: Uri,
-    /// Another host or address to connect to
+    /// Another address and port to connect to
     #[arg(long)]
-    connect: Option<String>,
+    connect: Option<SocketAddr>,
     /// The token; none is shown without it
     #[arg(long)]
     token: Option<String>,
@@ -65,7 +66,7 @@ pub(crate) struct Connection {
 
 impl Target {
     pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
-        let connecting = connect(&self.url, self.connect.as_deref(), &self.files);
+        let connecting = connect(&self.url, self.connect, &self.files);
         timeout(PATIENCE, connecting)
             .await
             .context("no connection in time")?
@@ -81,11 +82,18 @@ impl Target {
     }
 }
 
-async fn connect(uri: &Uri, other: Option<&str>, files: &Files) -> anyhow::Result<Connection> {
+async fn connect(
+    uri: &Uri,
+    other: Option<SocketAddr>,
+    files: &Files,
+) -> anyhow::Result<Connection> {
     let authority = uri.authority().context("the URL names no host")?;
-    let to = other.unwrap_or_else(|| authority.host());
     let port = authority.port_u16().unwrap_or(443);
-    let stream = TcpStream::connect((to, port)).await.context("connect")?;
+    let stream = match other {
+        Some(other) => TcpStream::connect(other).await,
+        None => TcpStream::connect((authority.host(), port)).await,
+    };
+    let stream = stream.context("connect")?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(authority.host().to_owned())?;
     let stream = files.connector()?.connect(name, stream).await;

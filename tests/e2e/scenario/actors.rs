@@ -16,8 +16,9 @@ pub(crate) const CLIENT: Place = Place {
 /// Where the product's files are in the client's pod.
 pub(crate) const IDENTITY: &str = "/var/run/sidegate/identity";
 
-const URL: &str = "https://support.crm.svc.cluster.local/mcp";
-const ISSUER: &str = "https://issuer.idp.svc.cluster.local";
+/// The resource: where the server is, and what tokens are for.
+pub(crate) const URL: &str = "https://support.crm.svc.cluster.local/mcp";
+pub(crate) const ISSUER: &str = "https://issuer.idp.svc.cluster.local";
 
 /// How a call went.
 #[derive(Debug, Deserialize)]
@@ -76,6 +77,11 @@ impl Call {
         self.with("tool", tool).with("arguments", arguments)
     }
 
+    /// Past the Service, at this address and port.
+    pub(crate) fn at(self, address: &str) -> Self {
+        self.with("connect", address)
+    }
+
     /// Calls again and again until the answer has this status.
     pub(crate) fn until(self, status: u16) -> Self {
         self.with("until", &status.to_string())
@@ -125,11 +131,6 @@ pub(crate) fn token(subject: &str, scope: &str, audience: &str) -> Result<String
         "--ca=/issuer/ca.crt",
         &format!("--claims={claims}"),
     ])
-}
-
-/// The resource that tokens are for.
-pub(crate) fn audience() -> &'static str {
-    URL
 }
 
 // === impl Called ===

@@ -55,6 +55,17 @@ pub(crate) fn get(arguments: &[&str]) -> Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
+/// What the audit log says of a user's requests, oldest first.
+pub(crate) fn audited(user: &str) -> Result<Vec<Value>> {
+    let log = "cat \"$SIDEGATE_CLUSTER_DIR/log/audit.jsonl\"";
+    let log = on_node(&["sh", "-c", log], "")?;
+    let events = log.lines().map(serde_json::from_str::<Value>);
+    let events = events.collect::<Result<Vec<_>, _>>();
+    let mut events = events.context("the audit log")?;
+    events.retain(|event| event["user"]["username"] == user);
+    Ok(events)
+}
+
 pub(crate) fn apply(documents: &str) -> Result<()> {
     let arguments = ["kubectl", "apply", "--server-side", "-f", "-"];
     on_node(&arguments, documents).map(drop)

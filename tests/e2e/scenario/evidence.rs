@@ -23,7 +23,7 @@ pub(crate) fn collect() -> PathBuf {
             "objects.yaml",
             &[
                 "get",
-                "services,endpointslices,configmaps,leases",
+                "services,endpointslices,networkpolicies,configmaps,leases",
                 "-A",
                 "-o",
                 "yaml",

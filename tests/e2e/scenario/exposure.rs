@@ -7,17 +7,21 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::actors::{CLIENT, Call, Dialled};
-use crate::cluster::{
-    Running, apply, condition, get, kubectl, name, on_node, pods, rolled_out, until,
-};
+use crate::cluster::{Running, apply, condition, get, kubectl, name, pods, rolled_out, until};
+use crate::node::{self, status};
 use crate::setup::has_sidecar;
 use crate::traffic::good_token;
 
 const KILLS: usize = 5;
 
 fn dial(pod: &Value) -> Result<Running> {
+    CLIENT.start(&["dial", &address(pod)?])
+}
+
+/// Where its server is to be reached.
+fn address(pod: &Value) -> Result<String> {
     let ip = pod["status"]["podIP"].as_str().context("no address")?;
-    CLIENT.start(&["dial", &format!("{ip}:8080")])
+    Ok(format!("{ip}:8080"))
 }
 
 pub(crate) fn port() -> Result<String> {
@@ -75,23 +79,6 @@ pub(crate) fn separate() -> Result<String> {
     ]))?;
     kubectl(&["rollout", "restart", "-n", "crm", "deployment/wild"])?;
     rolled_out("crm", "wild")?;
-    let policy = until("there is a network policy", 20, policy)?;
-    // Somebody changes it, and it is put right.
-    let open = r#"{"spec": {"podSelector": {"matchLabels": {"app": "other"}}}}"#;
-    kubectl(&[
-        "patch",
-        "-n",
-        "crm",
-        "networkpolicy",
-        name(&policy),
-        "--type=merge",
-        "-p",
-        open,
-    ])?;
-    until("the network policy is put right", 20, || {
-        let now = self::policy()?;
-        Ok(now.filter(|now| now["spec"] == policy["spec"]).map(drop))
-    })?;
     let wild = || get(&["mcpgw", "-n", "crm", "wild"]);
     until("the way around is found", 60, || {
         let gateway = wild()?;
@@ -107,17 +94,6 @@ pub(crate) fn separate() -> Result<String> {
         "mcpgw/wild",
         "--timeout=30s",
     ])?;
-    kubectl(&[
-        "annotate",
-        "-n",
-        "crm",
-        "mcpgw/wild",
-        "sidegate.dev/network-policy=false",
-    ])?;
-    until("the network policy is gone", 20, || {
-        Ok(self::policy()?.is_none().then_some(()))
-    })?;
-    kubectl(&["delete", "-n", "crm", "deployment/wild", "mcpgw/wild"])?;
     Ok("BypassPossible is told".to_owned())
 }
 
@@ -136,25 +112,10 @@ fn change_wild(patch: &Value) -> Result<()> {
     .map(drop)
 }
 
-fn policy() -> Result<Option<Value>> {
-    let policies = get(&["networkpolicies", "-n", "crm"])?;
-    let items = policies["items"].as_array().cloned().unwrap_or_default();
-    let owned = |policy: &Value| policy["metadata"]["ownerReferences"][0]["name"] == "wild";
-    Ok(items.into_iter().find(owned))
-}
-
 fn restarts(pod: &Value, kind: &str, container: &str) -> u64 {
     status(pod, kind, container)["restartCount"]
         .as_u64()
         .unwrap_or_default()
-}
-
-fn status(pod: &Value, kind: &str, container: &str) -> Value {
-    let statuses = pod["status"][kind].as_array().cloned().unwrap_or_default();
-    let found = statuses
-        .into_iter()
-        .find(|status| status["name"] == container);
-    found.unwrap_or_default()
 }
 
 /// A server that tries the wildcard all the time gets the port in no gap.
@@ -197,13 +158,7 @@ fn is_running(pod: &Value, kind: &str, container: &str) -> bool {
 pub(crate) fn kill_sidecar(pod: &str) -> Result<()> {
     const SIDECARS: &str = "initContainerStatuses";
     let before = get(&["pod", "-n", "crm", pod])?;
-    let id = status(&before, SIDECARS, "sidegate")["containerID"].clone();
-    let id = id.as_str().and_then(|id| id.strip_prefix("containerd://"));
-    let id = id.context("the sidecar has no container")?;
-    on_node(
-        &["ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", id],
-        "",
-    )?;
+    node::kill(&node::container(&before, SIDECARS, "sidegate")?)?;
     let count = restarts(&before, SIDECARS, "sidegate");
     until("the sidecar runs again", 30, || {
         let pod = get(&["pod", "-n", "crm", pod])?;
@@ -214,15 +169,28 @@ pub(crate) fn kill_sidecar(pod: &str) -> Result<()> {
 
 /// Its pods answer nobody any more; the next ones have no sidecar.
 pub(crate) fn deleted() -> Result<String> {
-    let token = good_token()?;
+    let call = Call::new().token(&good_token()?);
+    for pod in pods("crm", "app=support-mcp")? {
+        call.clone().at(&address(&pod)?).send()?.is(200)?;
+    }
     kubectl(&["delete", "-n", "crm", "mcpgw/support"])?;
     until("its pods are not ready", 30, || {
         let pods = pods("crm", "app=support-mcp")?;
         let ready = pods.iter().any(|pod| condition(pod, "Ready").0 == "True");
         Ok((!ready && !pods.is_empty()).then_some(()))
     })?;
-    let called = Call::new().token(&token).send()?;
-    ensure!(called.status != Some(200), "a call still passes");
+    // Whoever knows a pod's address is told by its sidecar.
+    for pod in pods("crm", "app=support-mcp")? {
+        let answer = call.clone().at(&address(&pod)?).send()?;
+        answer.is(503).context("a pod of a deleted gateway")?;
+    }
+    // And behind the Service there is nobody, as soon as the node knows it.
+    until("the Service refuses connections", 20, || {
+        let called = call.send()?;
+        ensure!(matches!(called.status, None | Some(503)), "{called:?}");
+        let error = called.error.unwrap_or_default();
+        Ok(error.contains("Connection refused").then_some(()))
+    })?;
     kubectl(&["rollout", "restart", "-n", "crm", "deployment/support"])?;
     rolled_out("crm", "support")?;
     for pod in pods("crm", "app=support-mcp")? {

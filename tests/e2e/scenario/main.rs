@@ -14,8 +14,12 @@ mod actors;
 mod cluster;
 mod evidence;
 mod exposure;
+mod node;
+mod official;
 mod outage;
+mod policy;
 mod roles;
+mod sandbox;
 mod setup;
 mod traffic;
 
@@ -29,7 +33,7 @@ use clap::Parser;
 type Step = (&'static str, fn() -> Result<String>);
 
 /// In this order; each needs those before it.
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 19] = [
     ("the operator starts from manifests/", setup::operator),
     ("an issuer and namespaces", setup::surroundings),
     ("pods of a gateway get their sidecars", setup::gateway),
@@ -37,6 +41,10 @@ const STEPS: [Step; 16] = [
     (
         "calls pass and are refused as the rules say",
         traffic::rules,
+    ),
+    (
+        "the official clients sign in and do what they may",
+        official::clients,
     ),
     ("a changed rule is enforced", traffic::change),
     (
@@ -52,6 +60,10 @@ const STEPS: [Step; 16] = [
         exposure::separate,
     ),
     (
+        "its network policy is kept, and goes with its gateway",
+        policy::kept_and_collected,
+    ),
+    (
         "a server on the wildcard gets no port while its sidecar is killed",
         exposure::insistent,
     ),
@@ -64,6 +76,10 @@ const STEPS: [Step; 16] = [
         outage::restart_alone,
     ),
     ("operators come back", outage::operator_back),
+    (
+        "a pod whose node was started again gets another certificate",
+        sandbox::lost,
+    ),
     ("pods are replaced under load", traffic::replaced),
     ("a deleted gateway leaves nothing open", exposure::deleted),
     (

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-use crate::cluster::{get, on_node};
+use crate::cluster::{audited, get};
 
 const NAMESPACE: &str = "sidegate-system";
 const NAME: &str = "sidegate-operator";
+const USER: &str = "system:serviceaccount:sidegate-system:sidegate-operator";
 
 /// Permissions that this scenario gives no reason to use.
 const UNUSED: [(&str, &str); 4] = [
@@ -52,11 +53,8 @@ struct Permission {
 }
 
 pub(crate) fn proof() -> Result<String> {
-    let log = on_node(
-        &["sh", "-c", "cat \"$SIDEGATE_CLUSTER_DIR/log/audit.jsonl\""],
-        "",
-    )?;
-    let requests = requests(&log)?;
+    let requests = requests(&audited(USER)?);
+    ensure!(!requests.is_empty(), "the audit log has nothing of {USER}");
     let mut permissions = permissions(&get(&["clusterrole", NAME])?, None);
     let role = get(&["role", NAME, "-n", NAMESPACE])?;
     permissions.extend(self::permissions(&role, Some(NAMESPACE)));
@@ -67,14 +65,9 @@ pub(crate) fn proof() -> Result<String> {
     bail!("{}", problems.join("\n"))
 }
 
-fn requests(log: &str) -> Result<BTreeSet<Request>> {
-    let mut requests = BTreeSet::new();
-    for line in log.lines() {
-        let event = serde_json::from_str(line).context("the audit log")?;
-        requests.extend(request(&event));
-        requests.extend(creation(&event));
-    }
-    Ok(requests)
+fn requests(events: &[Value]) -> BTreeSet<Request> {
+    let both = |event| [request(event), creation(event)];
+    events.iter().flat_map(both).flatten().collect()
 }
 
 /// Requests for paths that are no resources, such as those of discovery, are
@@ -183,9 +176,9 @@ mod tests {
 
     use super::*;
 
-    fn event(verb: &str, resource: &str, name: &str, code: u16) -> String {
+    fn event(verb: &str, resource: &str, name: &str, code: u16) -> Value {
         let object = json!({"resource": resource, "namespace": "a", "name": name});
-        json!({"verb": verb, "objectRef": object, "responseStatus": {"code": code}}).to_string()
+        json!({"verb": verb, "objectRef": object, "responseStatus": {"code": code}})
     }
 
     fn role(verbs: &[&str], names: &[&str]) -> Value {
@@ -195,16 +188,15 @@ mod tests {
         json!({"rules": [rule]})
     }
 
-    fn found(log: &[String], role: &Value, unused: &[(&str, &str)]) -> Vec<String> {
-        let requests = requests(&log.join("\n")).unwrap();
-        problems(&requests, &permissions(role, None), unused)
+    fn found(log: &[Value], role: &Value, unused: &[(&str, &str)]) -> Vec<String> {
+        problems(&requests(log), &permissions(role, None), unused)
     }
 
     #[test]
     fn what_was_used_and_no_more_is_fine() {
         let log = [event("list", "pods", "", 200)];
         assert!(found(&log, &role(&["list"], &[]), &[]).is_empty());
-        let discovery = json!({"verb": "get", "requestURI": "/version"}).to_string();
+        let discovery = json!({"verb": "get", "requestURI": "/version"});
         let log = [discovery, event("get", "pods", "x", 404)];
         assert!(found(&log, &role(&["get"], &["x"]), &[]).is_empty());
     }

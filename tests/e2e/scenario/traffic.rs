@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use sidegate_policy::clock::{Clock as _, SystemClock};
 
-use crate::actors::{Call, Called, Counts, audience, token};
+use crate::actors::{Call, Called, Counts, URL, token};
 use crate::cluster::{kubectl, name, pods, rolled_out};
 
 const TICKET: (&str, &str) = (
@@ -18,7 +18,7 @@ const TICKET: (&str, &str) = (
 const ENFORCED: Duration = Duration::from_secs(2);
 
 pub(crate) fn good_token() -> Result<String> {
-    token("alice", "customer:read", audience())
+    token("alice", "customer:read", URL)
 }
 
 pub(crate) fn rules() -> Result<String> {
@@ -39,7 +39,7 @@ pub(crate) fn rules() -> Result<String> {
         .send()?
         .is(401)
         .context("a token for somebody else")?;
-    let scopeless = token("alice", "", audience())?;
+    let scopeless = token("alice", "", URL)?;
     Call::new()
         .token(&scopeless)
         .send()?
