@@ -21,6 +21,7 @@ use crate::certificate::{
     PemFault, Validity, certificates, only_section, private_key, validity_of,
 };
 use crate::certificate_request::CertificateRequest;
+use crate::identity::key_id_of;
 use crate::material::PrivateKeyPem;
 use crate::provider::provider;
 use crate::subject::{InvalidSubject, Subject, is_common_name};
@@ -58,6 +59,11 @@ pub enum AuthorityError {
     /// It is not a root.
     #[error("the certificate of the authority is not signed by its own key: it must be a root")]
     NoRoot,
+    /// Nobody could tell which of several authorities signed a certificate.
+    #[error(
+        "the certificate of the authority has no subject key identifier (RFC 5280, section 4.2.1.2): issue it anew with one"
+    )]
+    NoKeyId,
     /// Its name could not be written in the same way into what it signs.
     #[error("the subject of the authority is unusual: issue it anew with a common name alone")]
     Name,
@@ -296,6 +302,9 @@ fn check_root(certificate: &CertificateDer<'_>, key: &KeyPair) -> Result<Validit
     }
     if parsed.verify_signature(None).is_err() {
         return Err(AuthorityError::NoRoot);
+    }
+    if key_id_of(&parsed).is_none() {
+        return Err(AuthorityError::NoKeyId);
     }
     if !is_writable(&parsed) {
         return Err(AuthorityError::Name);

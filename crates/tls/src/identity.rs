@@ -21,6 +21,8 @@ const SCHEME: &str = "spiffe:";
 pub struct PeerCertificate {
     /// Its SPIFFE id.
     pub spiffe_id: Option<SpiffeId>,
+    /// Its DNS names, in its order.
+    pub dns_names: Vec<String>,
     /// The common name of its subject; none when it has several.
     pub common_name: Option<String>,
     /// When it ends, in seconds since 1970.
@@ -55,6 +57,7 @@ pub(crate) fn identity_of(
         X509Certificate::from_der(certificate).map_err(|_| InvalidIdentity::Unreadable)?;
     Ok(PeerCertificate {
         spiffe_id: spiffe_id(&parsed)?,
+        dns_names: dns_names(&parsed)?,
         common_name: common_name(&parsed),
         not_after_unix: validity_of(&parsed).not_after_unix,
         authority_key_id: authority_key_id(&parsed),
@@ -68,18 +71,21 @@ pub fn key_ids(authorities_pem: &str) -> Vec<String> {
     let found = certificates(authorities_pem.as_bytes()).unwrap_or_default();
     let id = |certificate: &CertificateDer<'_>| {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        let mut extensions = parsed.iter_extensions();
-        extensions.find_map(|it| key_id(it.parsed_extension()))
+        key_id_of(&parsed)
     };
     found.iter().filter_map(id).collect()
 }
 
-fn key_id(extension: &ParsedExtension<'_>) -> Option<String> {
-    if let ParsedExtension::SubjectKeyIdentifier(id) = extension {
-        Some(hex(id.0))
-    } else {
-        None
-    }
+/// The identifier of the key of one authority.
+pub(crate) fn key_id_of(certificate: &X509Certificate<'_>) -> Option<String> {
+    let mut extensions = certificate.iter_extensions();
+    extensions.find_map(|it| {
+        if let ParsedExtension::SubjectKeyIdentifier(id) = it.parsed_extension() {
+            Some(hex(id.0))
+        } else {
+            None
+        }
+    })
 }
 
 fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<String> {
@@ -101,6 +107,27 @@ fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
     let mut names = certificate.subject().iter_common_name();
     let name = names.next()?.as_str().ok()?.to_owned();
     names.next().is_none().then_some(name)
+}
+
+fn dns_names(certificate: &X509Certificate<'_>) -> Result<Vec<String>, InvalidIdentity> {
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|_| InvalidIdentity::Unreadable)?;
+    let names = names.iter().flat_map(|names| &names.value.general_names);
+    Ok(names
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::OtherName(..)
+            | GeneralName::RFC822Name(_)
+            | GeneralName::X400Address(_)
+            | GeneralName::DirectoryName(_)
+            | GeneralName::EDIPartyName(_)
+            | GeneralName::URI(_)
+            | GeneralName::IPAddress(_)
+            | GeneralName::RegisteredID(_)
+            | GeneralName::Invalid(..) => None,
+        })
+        .collect())
 }
 
 fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<Option<SpiffeId>, InvalidIdentity> {

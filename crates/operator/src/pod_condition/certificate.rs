@@ -89,13 +89,14 @@ impl fmt::Display for ShownCertificate {
 }
 
 /// Whether a condition says all that there is to say of a certificate: another
-/// replica may have seen a newer one meanwhile.
+/// replica may have seen a newer one meanwhile, which ends later.
 pub(super) fn adds_nothing(said: &Said, before: Option<&PodCondition>) -> bool {
     let read = |holds, reason: &str, message: &str| ShownCertificate::read(holds, reason, message);
     let said = read(said.holds, said.reason, &said.message);
     let before = before.and_then(|it| read(it.holds, &it.reason, &it.message));
-    said.zip(before)
-        .is_some_and(|(said, before)| said.adds_nothing_to(&before))
+    said.zip(before).is_some_and(|(said, before)| {
+        said.until_unix < before.until_unix || said.adds_nothing_to(&before)
+    })
 }
 
 fn time(unix: i64) -> String {

@@ -51,8 +51,15 @@ pub(super) struct Authenticated {
     pub(super) service_account: Arc<str>,
     pub(super) token_ends_unix: i64,
     /// The certificate that it showed.
-    pub(super) shown: Option<ShownCertificate>,
+    pub(super) shown: Option<Shown>,
     pub(super) assignment: watch::Receiver<Assignment>,
+}
+
+/// A certificate that was shown.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) certificate: ShownCertificate,
+    pub(super) dns_names: Vec<String>,
 }
 
 // === impl Authentication ===
@@ -103,7 +110,8 @@ impl Authentication {
         } = reviewed;
         if let Some(shown) = &shown {
             let now = self.clock.unix_seconds();
-            self.certificates.shown(&pod.uid, shown.clone(), now);
+            let certificate = shown.certificate.clone();
+            self.certificates.shown(&pod.uid, certificate, now);
         }
         Ok(Authenticated {
             pod,
@@ -151,22 +159,13 @@ impl Authentication {
         pod: &PodRef,
         known: &KnownPod,
         certificate: Option<&PeerCertificate>,
-    ) -> Result<Option<ShownCertificate>, Refused> {
-        let wrong = |message: &'static str| {
-            Refused::new(RefusalReason::WrongCertificate, message, CERTIFICATE_RETRY)
-        };
+    ) -> Result<Option<Shown>, Refused> {
         let Some(certificate) = certificate else {
-            let now = self.clock.unix_seconds();
-            return match self.certificates.is_held(known, now) {
-                true => Err(wrong(
-                    "the pod has a certificate, so a token alone is not enough any more; if the \
-                     sidecar has lost it, delete the pod",
-                )),
-                false => Ok(None),
-            };
+            return self.check_token_is_enough(known).map(|()| None);
         };
         let PeerCertificate {
             spiffe_id,
+            dns_names,
             common_name,
             not_after_unix,
             authority_key_id,
@@ -176,13 +175,33 @@ impl Authentication {
             id.trust_domain() == self.trust_domain && id.service_account() == Some(account)
         });
         if !is_account || common_name.as_deref() != Some(&*pod.uid) {
-            return Err(wrong("the certificate is another pod's than the token"));
+            return Err(wrong_certificate(
+                "the certificate is another pod's than the token",
+            ));
         }
-        Ok(Some(ShownCertificate {
-            until_unix: *not_after_unix,
-            authority: authority_key_id.clone().unwrap_or_default(),
-            sandbox_unix: known.sandbox_unix,
+        Ok(Some(Shown {
+            certificate: ShownCertificate {
+                until_unix: *not_after_unix,
+                authority: authority_key_id.clone().unwrap_or_default(),
+                sandbox_unix: known.sandbox_unix,
+            },
+            dns_names: dns_names.clone(),
         }))
+    }
+
+    /// Refuses who shows no certificate for a pod that has one.
+    ///
+    /// # Errors
+    /// What to tell the other side.
+    pub(super) fn check_token_is_enough(&self, known: &KnownPod) -> Result<(), Refused> {
+        let now = self.clock.unix_seconds();
+        match self.certificates.is_held(known, now) {
+            true => Err(wrong_certificate(
+                "the pod has a certificate, so a token alone is not enough any more; if the \
+                 sidecar has lost it, delete the pod",
+            )),
+            false => Ok(()),
+        }
     }
 
     fn count_begin(&self, uid: &Arc<str>) -> Result<(), Refused> {
@@ -191,6 +210,10 @@ impl Authentication {
         let taken = begins.take(Arc::clone(uid), now);
         taken.map_err(|TooOften(wait)| Refused::busy("the pod begins too many streams", wait))
     }
+}
+
+fn wrong_certificate(message: &'static str) -> Refused {
+    Refused::new(RefusalReason::WrongCertificate, message, CERTIFICATE_RETRY)
 }
 
 fn unknown_pod() -> Refused {

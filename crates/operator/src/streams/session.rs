@@ -60,6 +60,7 @@ pub(super) struct Session<S> {
     changed: Option<Instant>,
     /// The last change that a watch told of what there is to enforce.
     told_at: Option<Instant>,
+    began: Instant,
     delivery: Delivery,
     behind: Option<Behind>,
     pace: Pace,
@@ -142,16 +143,13 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             assignment,
             changed: None,
             told_at,
+            began: Instant::now(),
             behind: None,
             pace: Pace::new(Instant::now()),
             reports: Reports::new(Instant::now()),
             token_ends_unix,
             token_review: None,
-            certificate: CertificateState {
-                exists: shown.is_some(),
-                shown,
-                ..CertificateState::default()
-            },
+            certificate: CertificateState::of(shown),
             listeners: None,
         }
     }
@@ -259,9 +257,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Event::Replaced => Err(replaced()),
             Event::Assigned { pod_is_there: true } => {
                 let told_at = self.assignment.borrow().changed_at;
-                // Something else about the pod changes here and now.
-                let is_news = self.told_at != told_at;
-                self.changed = told_at.filter(|_| is_news).or(Some(now));
+                // Something else about the pod changes here and now, as when it
+                // moves to another gateway.
+                let is_news = |at: &Instant| *at >= self.began && Some(*at) > self.told_at;
+                self.changed = told_at.filter(is_news).or(Some(now));
                 self.told_at = told_at;
                 Ok(())
             }
@@ -275,6 +274,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Event::Said(Ok(message)) => {
                 self.pace.heard(now);
                 self.is_in_its_sandbox();
+                self.check_certificate()?;
                 self.said(message, now)
             }
             Event::Said(Err(error)) => Err(error.into()),

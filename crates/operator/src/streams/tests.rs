@@ -22,7 +22,7 @@ use sidegate_policy::clock::{ManualClock, SystemClock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 
-use super::authenticate::Authenticated;
+use super::authenticate::{Authenticated, Shown};
 use super::session::{Beginning, Ended, Session};
 use super::token::tests::{payload_of, token_of};
 use super::token_review::tests::answer_for;
@@ -153,6 +153,18 @@ impl Replica {
         certificates.is_held(&known.expect("a pod"), now())
     }
 
+    /// A certificate that a pod has.
+    fn shown(&self, dns_names: &[&str]) -> Shown {
+        Shown {
+            certificate: ShownCertificate {
+                until_unix: now() + 100,
+                authority: self.authority(),
+                sandbox_unix: None,
+            },
+            dns_names: dns_names.iter().map(|it| (*it).to_owned()).collect(),
+        }
+    }
+
     /// As it does before it looks at a hello.
     fn trusts_its_own(&self) {
         let trust = self.shared.trust.borrow().clone().expect("trust");
@@ -242,7 +254,7 @@ struct Wanted {
     assignment: Assignment,
     purpose: Purpose,
     in_force: Option<SnapshotVersion>,
-    shown: Option<ShownCertificate>,
+    shown: Option<Shown>,
     /// The assignment is the board's.
     follows: Option<watch::Receiver<Assignment>>,
     /// Bytes that fit into the connection.

@@ -59,7 +59,10 @@ impl Client {
             link: Link::new(url, token_file, trust_dir, clock),
         };
         match identity {
-            Ok(Some(identity)) => client.use_identity(identity).await,
+            Ok(Some(identity)) => {
+                client.link.kept(identity.clone());
+                client.use_identity(identity).await;
+            }
             Ok(None) => {}
             Err(error) => {
                 let dir = state_dir.display();
@@ -70,6 +73,20 @@ impl Client {
             client.enforcement.restore(snapshot).await;
         }
         client
+    }
+
+    /// Keeps an identity for a restart of this container.
+    pub(super) async fn keep_identity(&mut self, identity: &IssuedIdentity) {
+        let (state, kept) = (Arc::clone(&self.state), identity.clone());
+        let keeping = tokio::task::spawn_blocking(move || {
+            let outcome = state.keep_identity(&kept);
+            outcome.map(|()| kept)
+        });
+        match keeping.await {
+            Ok(Ok(kept)) => self.link.kept(kept),
+            Ok(Err(error)) => warn!(%error, "the certificate cannot be kept for a restart"),
+            Err(error) => warn!(%error, "the certificate cannot be kept for a restart"),
+        }
     }
 
     pub(super) async fn use_identity(&mut self, identity: IssuedIdentity) {

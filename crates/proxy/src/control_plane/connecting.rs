@@ -17,7 +17,6 @@ use super::identity_files::UnusableFiles;
 use super::link::TICK;
 use super::lost::Lost;
 use super::stream::Stream;
-use crate::identity::IssuedIdentity;
 
 // === impl Client ===
 
@@ -51,28 +50,31 @@ impl Client {
     async fn connect(
         &mut self,
     ) -> Result<(Stream<ClientStream<TcpStream>>, SecretText), DialError> {
-        let identity = match self.sidecar.identity() {
-            Some(identity) => Some(identity),
+        match self.sidecar.identity() {
+            Some(identity) if self.link.is_unkept(&identity) => {
+                self.keep_identity(&identity).await;
+            }
+            Some(_) => {}
             None => self.identity_of_before().await,
-        };
-        self.link.connect(identity.as_deref()).await
+        }
+        self.link.connect().await
     }
 
     /// A certificate that could not be used, or seemed to have ended, may be
     /// good now: clocks are set. An operator that knows it wants to see it.
-    async fn identity_of_before(&mut self) -> Option<Arc<IssuedIdentity>> {
+    async fn identity_of_before(&mut self) {
         let state = Arc::clone(&self.state);
         let reading = tokio::task::spawn_blocking(move || state.identity());
         let identity = match reading.await {
-            Ok(Ok(identity)) => identity?,
+            Ok(Ok(Some(identity))) => identity,
             // It was said at the start.
-            Ok(Err(UnusableFiles::Io(_) | UnusableFiles::Tls(_))) | Err(_) => return None,
+            Ok(Ok(None) | Err(UnusableFiles::Io(_) | UnusableFiles::Tls(_))) | Err(_) => return,
         };
         info!("the certificate of before can be used now");
+        self.link.kept(identity.clone());
         self.use_identity(identity).await;
         // The greeting will say what is in force.
         let _word = self.enforcement.certified().await;
-        self.sidecar.identity()
     }
 
     /// Waits, and tries again meanwhile what could not be put in force.

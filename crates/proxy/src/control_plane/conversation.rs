@@ -10,7 +10,7 @@ use sidegate_config::control::{
 use sidegate_config::sidecar_config::{SCHEMA_VERSION, SecretText};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::client::{Client, every};
 use super::link::{TICK, TOKEN_LOOK};
@@ -105,7 +105,7 @@ impl Client {
                     self.ask_for_certificate(stream).await?;
                     let word = self.enforcement.tick(Instant::now()).await;
                     say(stream, word).await?;
-                    if self.link.has_to_show(self.sidecar.identity().as_deref()) {
+                    if self.link.has_to_show() {
                         return Ok(Left::ToShowCertificate);
                     }
                 }
@@ -212,12 +212,7 @@ impl Client {
     }
 
     async fn change_identity(&mut self, identity: IssuedIdentity) -> Option<FromSidecar> {
-        let state = Arc::clone(&self.state);
-        let kept = identity.clone();
-        let keeping = tokio::task::spawn_blocking(move || state.keep_identity(&kept));
-        if let Ok(Err(error)) = keeping.await {
-            warn!(%error, "the certificate cannot be kept for a restart");
-        }
+        self.keep_identity(&identity).await;
         self.use_identity(identity).await;
         self.enforcement.certified().await
     }

@@ -100,6 +100,7 @@ impl Keeper {
                 let not_after = identity.not_after_unix();
                 info!(not_after, "the files of before are good");
                 self.link.in_use(&identity);
+                self.link.kept(identity.clone());
                 self.identity = Some(identity);
                 self.ready.store(true, Ordering::Relaxed);
                 None
@@ -128,7 +129,7 @@ impl Keeper {
             // A clock may have been set. What is wrong was said at the start.
             let _problem = self.restore().await;
         }
-        let (mut stream, token) = self.link.connect(self.identity.as_ref()).await?;
+        let (mut stream, token) = self.link.connect().await?;
         let ended = Box::pin(self.converse(&mut stream, token)).await;
         stream.close().await;
         Ok(ended?)
@@ -163,7 +164,7 @@ impl Keeper {
                 _ = token_look.tick() => self.link.renew_token(stream, &mut token).await?,
                 _ = tick.tick() => {
                     self.tick(stream).await?;
-                    if self.link.has_to_show(self.identity.as_ref()) {
+                    if self.link.has_to_show() {
                         return Ok(());
                     }
                 }
@@ -213,9 +214,14 @@ impl Keeper {
         };
         let not_after = identity.not_after_unix();
         let files = Arc::clone(&self.files);
-        match tokio::task::spawn_blocking(move || files.write(&identity)).await {
-            Ok(Ok(())) => {
+        let writing = tokio::task::spawn_blocking(move || {
+            let outcome = files.write(&identity);
+            outcome.map(|()| identity)
+        });
+        match writing.await {
+            Ok(Ok(identity)) => {
                 info!(not_after, "new files are there");
+                self.link.kept(identity);
                 self.unwritten = false;
                 self.ready.store(true, Ordering::Relaxed);
             }

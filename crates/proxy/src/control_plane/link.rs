@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, part_of};
 use super::certificate::Renewal;
 use super::dial::{self, DialError, dial};
 use super::lost::Lost;
@@ -31,6 +31,9 @@ pub(super) const TOKEN_LOOK: Duration = Duration::from_secs(30);
 /// brought. The next one shows it; from then on a token alone is not enough for
 /// the operator, for as long as that certificate lasts.
 const WITHOUT_CERTIFICATE: Duration = Duration::from_secs(2);
+/// One that began with another certificate may go on for longer, and streams of
+/// pods that were renewed together do not end together.
+const WITH_ANOTHER: Duration = Duration::from_secs(10 * 60);
 
 /// What outlasts one stream.
 #[derive(Debug)]
@@ -44,9 +47,13 @@ pub(super) struct Link {
     /// The certificate is not shown after the operator refused it: an authority
     /// that went takes its certificates with it.
     shows_certificate: bool,
-    /// The one that the last connection showed.
+    /// What outlasts a restart of this container. Nothing else is shown: the
+    /// operator asks for what it has seen.
+    kept: Option<IssuedIdentity>,
+    /// The certificate that the last connection showed.
     showed: Option<String>,
-    welcomed_at: Instant,
+    /// From when on another connection shows what is kept now.
+    show_from: Instant,
     /// What was wrong when it was said last.
     complaint: Option<String>,
 }
@@ -68,8 +75,9 @@ impl Link {
             renewal: Renewal::default(),
             backoff: Backoff::default(),
             shows_certificate: true,
+            kept: None,
             showed: None,
-            welcomed_at: Instant::now(),
+            show_from: Instant::now(),
             complaint: None,
         }
     }
@@ -84,10 +92,9 @@ impl Link {
     /// [`DialError`]
     pub(super) async fn connect(
         &mut self,
-        identity: Option<&IssuedIdentity>,
     ) -> Result<(Stream<ClientStream<TcpStream>>, SecretText), DialError> {
         let token = dial::token(&self.token_file).await?;
-        let shown = identity.filter(|it| self.may_show(it));
+        let shown = self.kept.as_ref().filter(|it| self.may_show(it));
         self.showed = shown.map(|it| it.certificate_pem().to_owned());
         let connection = dial(&self.url, &self.trust_dir, shown).await?;
         Ok((Stream::new(connection), token))
@@ -95,11 +102,30 @@ impl Link {
 
     /// Whether it is time for another connection, because that would show a
     /// certificate that this one did not.
-    pub(super) fn has_to_show(&self, identity: Option<&IssuedIdentity>) -> bool {
-        self.welcomed_at.elapsed() >= WITHOUT_CERTIFICATE
-            && identity.is_some_and(|it| {
+    pub(super) fn has_to_show(&self) -> bool {
+        Instant::now() >= self.show_from
+            && self.kept.as_ref().is_some_and(|it| {
                 self.may_show(it) && self.showed.as_deref() != Some(it.certificate_pem())
             })
+    }
+
+    /// What outlasts a restart from now on.
+    pub(super) fn kept(&mut self, identity: IssuedIdentity) {
+        let before = self.kept.as_ref().map(IssuedIdentity::certificate_pem);
+        if before != Some(identity.certificate_pem()) {
+            let wait = match self.showed {
+                None => WITHOUT_CERTIFICATE,
+                Some(_) => part_of(WITH_ANOTHER),
+            };
+            self.show_from = Instant::now() + wait;
+        }
+        self.kept = Some(identity);
+    }
+
+    /// Whether this certificate would be lost with this container.
+    pub(super) fn is_unkept(&self, identity: &IssuedIdentity) -> bool {
+        let kept = self.kept.as_ref().map(IssuedIdentity::certificate_pem);
+        kept != Some(identity.certificate_pem())
     }
 
     fn may_show(&self, identity: &IssuedIdentity) -> bool {
@@ -110,7 +136,6 @@ impl Link {
     pub(super) fn welcomed(&mut self, pod: &str) {
         info!(url = %self.url, pod, "connected to the operator");
         self.complaint = None;
-        self.welcomed_at = Instant::now();
         self.renewal.forget_request();
     }
 
@@ -232,3 +257,6 @@ impl Link {
         self.renewal.in_use(identity);
     }
 }
+
+#[cfg(test)]
+mod tests;

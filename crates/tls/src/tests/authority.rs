@@ -449,3 +449,29 @@ proptest! {
         })?;
     }
 }
+
+/// Made by OpenSSL: the library here never leaves the identifier out.
+const WITHOUT_KEY_ID: &str = "-----BEGIN CERTIFICATE-----
+MIIBUTCB+KADAgECAhRyBul6Bf06a+idkuuaikdJUjILxTAKBggqhkjOPQQDAjAU
+MRIwEAYDVQQDDAluby1rZXktaWQwIBcNMjYxMTMwMTYyMzA4WhgPMjEyNjExMDYx
+NjIzMDhaMBQxEjAQBgNVBAMMCW5vLWtleS1pZDBZMBMGByqGSM49AgEGCCqGSM49
+AwEHA0IABFMWoYJtsOjg1fULn3EC6Mene2/k7yc7jhIekzZ80yhh/gckBwHCAwat
+aVfpRhYV5U2qzP1BQdI8G3LOjlwYiFWjJjAkMBIGA1UdEwEB/wQIMAYBAf8CAQAw
+DgYDVR0PAQH/BAQDAgEGMAoGCCqGSM49BAMCA0gAMEUCIQCrvWJBui/qqWCA6sqO
+IJ1Fphqf9hYKJyoe6mF456ZS0gIgCWekoj8ERDIiwrvIMzGeEyAF0O3h+sFSooTZ
+RSblTKg=
+-----END CERTIFICATE-----
+";
+const ITS_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgvh1hiMsqk6jC1u5q
+TLBW5BUUhU4rZMH64Fv+yYGrVIKhRANCAARTFqGCbbDo4NX1C59xAujHp3tv5O8n
+O44SHpM2fNMoYf4HJAcBwgMGrWlX6UYWFeVNqsz9QUHSPBtyzo5cGIhV
+-----END PRIVATE KEY-----
+";
+
+#[test]
+fn an_authority_without_a_key_identifier_cannot_be_told_from_others() {
+    let error = Authority::from_pem(WITHOUT_KEY_ID, &key(ITS_KEY)).expect_err("no identifier");
+    assert_eq!(error, AuthorityError::NoKeyId);
+    assert!(error.to_string().contains("subject key identifier"));
+}

@@ -276,11 +276,13 @@ async fn in_mode_optional_a_certificate_is_not_needed_and_named_when_shown() {
     let (served, connected) = meet(&acceptor, &client, "localhost").await;
     let PeerCertificate {
         spiffe_id,
+        dns_names,
         common_name,
         not_after_unix,
         authority_key_id,
     } = served.expect("accepted").1.expect("shown");
     assert_eq!(spiffe_id, workload().spiffe_id);
+    assert_eq!(dns_names, workload().dns_names);
     assert_eq!(common_name.as_deref(), Some("the-uid"));
     assert!((now() + 2 * DAY - 60..=now() + 2 * DAY).contains(&not_after_unix));
     let ids = key_ids(workloads.certificate_pem());

@@ -116,7 +116,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             pod = %self.pod.key, %version, %in_force,
             "a sidecar enforces a newer configuration than this replica knows; if the cluster was \
              restored from a backup, raise the annotation sidegate.dev/epoch of the Secret \
-             sidegate-authority"
+             sidegate-authority, or write the Secrets and ConfigMaps anew that its gateway refers \
+             to"
         );
         self.reports.put(PodReport::Behind { in_force });
     }

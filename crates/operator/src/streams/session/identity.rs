@@ -1,10 +1,10 @@
 //! Tokens, certificates, and who is trusted.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use sidegate_config::control::{Authorities, Certificate, FromOperator, RefusalReason};
 use sidegate_config::sidecar_config::SecretText;
-use sidegate_tls::validity;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -15,6 +15,7 @@ use crate::board::{Assigned, PodRef, PodReport};
 use crate::chain::Chain;
 use crate::pod_condition::ShownCertificate;
 use crate::streams::Shared;
+use crate::streams::authenticate::Shown;
 use crate::streams::refused::Refused;
 
 /// What is known of the sidecar's certificate.
@@ -26,11 +27,34 @@ pub(super) struct CertificateState {
     pub(super) exists: bool,
     /// A request that waits, and until when.
     pub(super) wanted: Option<(String, Instant)>,
-    /// The names in the one that was sent on this stream.
-    pub(super) names: Option<Vec<String>>,
+    /// The names in the last one that was shown or sent.
+    pub(super) names: BTreeSet<String>,
     /// The names for which the sidecar was told to renew it.
     pub(super) renewed_for: Option<Vec<String>>,
 }
+
+// === impl CertificateState ===
+
+impl CertificateState {
+    /// What is known when a stream begins.
+    pub(super) fn of(shown: Option<Shown>) -> Self {
+        let Some(Shown {
+            certificate,
+            dns_names,
+        }) = shown
+        else {
+            return Self::default();
+        };
+        Self {
+            shown: Some(certificate),
+            exists: true,
+            names: dns_names.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+}
+
+// === impl Session ===
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
     pub(super) fn token_reviewed(&mut self, reviewed: Result<i64, Refused>) -> Result<(), Ended> {
@@ -75,13 +99,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             .trust
             .sign_workload(&request_pem, &identity, now_unix)
             .map_err(|error| self.not_signed(&error))?;
-        let until = validity(&certificate_pem).map_or(now_unix, |it| it.not_after_unix);
         self.shared.metrics.streams.certificate_signed();
         info!(pod = %self.pod.key, service_account = %self.service_account, "a certificate was signed");
         self.certificate.exists = true;
-        let certificates = self.shared.certificates();
-        certificates.signed(&self.pod.uid, until, &dns_names, now_unix);
-        self.certificate.names = Some(dns_names);
+        self.certificate.names = dns_names.into_iter().collect();
         self.put(&FromOperator::Certificate(Certificate {
             certificate_pem,
             authorities_pem: self.trust.workload_roots_pem().to_owned(),
@@ -109,6 +130,20 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.reports.put(PodReport::Certificate(shown));
     }
 
+    /// A stream that began with the token alone ends when the pod has shown its
+    /// certificate, here or to another replica: its own sidecar has left it by
+    /// then.
+    pub(super) fn check_certificate(&self) -> Result<(), Ended> {
+        if self.certificate.shown.is_some() {
+            return Ok(());
+        }
+        let known = self.shared.board().known(&self.pod.key);
+        match known.filter(|known| known.uid == self.pod.uid) {
+            Some(known) => Ok(self.shared.authentication.check_token_is_enough(&known)?),
+            None => Ok(()),
+        }
+    }
+
     fn not_signed(&self, error: &SignError) -> Ended {
         self.shared.metrics.streams.certificate_refused();
         warn!(pod = %self.pod.key, error = %Chain(error), "no certificate was signed");
@@ -122,8 +157,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
-    /// The names in the certificate are not those of the pod any more, or
-    /// nobody knows.
+    /// The names in the certificate are not those of the pod any more.
     pub(super) fn ask_to_renew(&mut self) -> Result<(), Ended> {
         if !self.certificate.exists {
             return Ok(());
@@ -131,10 +165,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let names = {
             let assignment = self.assignment.borrow();
             let names = &assignment.dns_names;
-            let is_right = match &self.certificate.names {
-                Some(before) => before == names,
-                None => self.shared.certificates().has_names(&self.pod.uid, names),
-            };
+            let is_right = self.certificate.names.len() == names.len()
+                && names.iter().all(|it| self.certificate.names.contains(it));
             // While it waits for its gateway, some are missing.
             let is_early = matches!(assignment.assigned, Assigned::Waiting);
             if is_right || is_early || self.certificate.renewed_for.as_ref() == Some(names) {

@@ -1,9 +1,11 @@
 //! Certificates that a stream brings, and names in them.
 
-use sidegate_config::control::CertificateRequest;
+use sidegate_api::names::reason;
+use sidegate_config::control::{CertificateRequest, RefusalReason};
 use sidegate_tls::{new_key_and_request, validity};
 
 use super::*;
+use crate::world::PodCondition;
 
 pub(super) fn request() -> FromSidecar {
     FromSidecar::CertificateRequest(CertificateRequest {
@@ -49,14 +51,10 @@ async fn a_certificate_that_was_not_shown_is_not_asked_for() {
 async fn a_certificate_is_there_in_the_sandbox_in_which_its_sidecar_speaks() {
     let replica = Replica::new();
     replica.pod("a", "u1");
-    let shown = ShownCertificate {
-        until_unix: now() + 100,
-        authority: replica.authority(),
-        sandbox_unix: None,
-    };
-    let certificates = replica.shared.certificates();
     replica.trusts_its_own();
-    certificates.shown(&"u1".into(), shown.clone(), now());
+    let shown = replica.shown(&[]);
+    let certificates = replica.shared.certificates();
+    certificates.shown(&"u1".into(), shown.certificate.clone(), now());
     let mut stream = replica
         .stream(Wanted {
             shown: Some(shown),
@@ -153,29 +151,62 @@ async fn other_names_are_a_reason_to_renew() {
     assert_eq!(renewals, 1, "the names are others again");
 }
 
+/// Whichever replica signed it: otherwise two replicas would have it renewed in
+/// turn.
 #[tokio::test(start_paused = true)]
-async fn the_names_in_a_certificate_of_another_replica_are_not_known() {
+async fn the_names_in_a_certificate_are_those_that_are_shown() {
     let replica = Replica::new();
-    let wanted = || Wanted {
-        assignment: assigned(program("a"), 1),
-        shown: Some(ShownCertificate {
-            until_unix: now() + 100,
-            authority: replica.authority(),
-            sandbox_unix: None,
-        }),
+    let with = |names: &[&str]| Wanted {
+        assignment: Assignment {
+            dns_names: vec!["a.crm.svc".to_owned(), "b.crm.svc".to_owned()],
+            ..assigned(program("a"), 1)
+        },
+        shown: Some(replica.shown(names)),
         ..Wanted::default()
     };
-    let mut stream = replica.stream(wanted()).await;
-    assert!(matches!(stream.next().await, FromOperator::Renew));
-    assert_eq!(stream.snapshot().await.hash, "a");
-    let names = vec!["a.crm.svc".to_owned()];
-    let uid: Arc<str> = "u1".into();
-    replica
-        .shared
-        .certificates()
-        .signed(&uid, now() + 100, &names, now());
-    let mut stream = replica.stream(wanted()).await;
-    assert_eq!(stream.snapshot().await.hash, "a");
+    let mut stream = replica.stream(with(&["b.crm.svc", "a.crm.svc"])).await;
+    assert_eq!(stream.snapshot().await.hash, "a", "in whatever order");
+    for names in [&["a.crm.svc"][..], &["a.crm.svc", "c.crm.svc"], &[]] {
+        let mut stream = replica.stream(with(names)).await;
+        assert!(
+            matches!(stream.next().await, FromOperator::Renew),
+            "{names:?}"
+        );
+        assert_eq!(stream.snapshot().await.hash, "a");
+    }
+}
+
+/// Somebody copied the token, and was here before the pod had a certificate.
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_a_certificate_ends_when_the_pod_has_one() {
+    let replica = Replica::new();
+    replica.trusts_its_own();
+    replica.pod("a", "u1");
+    let shown = replica.shown(&["a.crm.svc"]);
+    let mut with = replica
+        .stream(Wanted {
+            purpose: Purpose::Identity,
+            shown: Some(shown.clone()),
+            ..Wanted::default()
+        })
+        .await;
+    let mut without = replica.stream(Wanted::default()).await;
+    without.say(&FromSidecar::Heartbeat).await;
+    assert!(matches!(without.next().await, FromOperator::Heartbeat));
+    // To another replica: the condition of the pod tells it.
+    replica.pod_with("a", "u1", |pod| {
+        pod.conditions.certificate = Some(Arc::new(PodCondition {
+            holds: true,
+            reason: reason::CERTIFICATE_SHOWN.to_owned(),
+            message: shown.certificate.to_string(),
+            since: None,
+        }));
+    });
+    without.say(&request()).await;
+    let refused = without.refused().await;
+    assert_eq!(refused.reason, RefusalReason::WrongCertificate);
+    with.say(&FromSidecar::Heartbeat).await;
+    assert!(matches!(with.next().await, FromOperator::Heartbeat));
 }
 
 #[tokio::test(start_paused = true)]

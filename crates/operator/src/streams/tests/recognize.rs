@@ -27,6 +27,7 @@ const PATIENT: ReviewLimits = ReviewLimits {
 fn certificate(spiffe_id: &str, common_name: &str) -> PeerCertificate {
     PeerCertificate {
         spiffe_id: spiffe_id.parse().ok(),
+        dns_names: Vec::new(),
         common_name: Some(common_name.to_owned()),
         not_after_unix: now() + 1_000,
         authority_key_id: None,
