@@ -28,11 +28,7 @@ fn applied() -> &'static (&'static ApiServer, Answer) {
         let server = ApiServer::shared();
         let dir = workspace("manifests/crds").display().to_string();
         let answer = server.kubectl(&["apply", "--server-side", "-f", &dir], "");
-        for name in DEFINITIONS {
-            let definition = format!("crd/{name}");
-            let wait = ["wait", "--for=condition=Established", &definition];
-            let _ = server.kubectl(&wait, "").succeeded();
-        }
+        server.until_established();
         (server, answer)
     })
 }

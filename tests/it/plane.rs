@@ -4,6 +4,8 @@
 //! sidecar, and none may fail.
 
 mod change;
+mod observer;
+mod old_values;
 mod outages;
 mod rbac;
 mod references;
@@ -11,7 +13,9 @@ mod removal;
 mod replicas;
 mod rotation;
 mod secrets;
+mod server_tls;
 mod snapshots;
+mod ten_minutes;
 mod tokens;
 
 use std::net::SocketAddr;
@@ -24,7 +28,7 @@ use sidegate_testkit::client::{Answer, Client};
 use sidegate_testkit::issuer::TestIssuer;
 use sidegate_testkit::mcp;
 use sidegate_testkit::plane::{
-    Load, OperatorProcess, PATIENCE, Patch, Plane, PodProcess, PodWish, Wishes,
+    Load, Observer, OperatorProcess, PATIENCE, Patch, Plane, PodProcess, PodWish, Wishes,
 };
 use sidegate_testkit::process::free_ports;
 use sidegate_testkit::upstream::Upstream;
@@ -41,6 +45,8 @@ const GATEWAY: &str = "support";
 
 /// A plane with a gateway, a server behind it, and a pod in front of it.
 struct Stage {
+    /// It ends first, and fails the test if a status was not true.
+    observer: Observer,
     plane: Plane,
     operators: [OperatorProcess; 2],
     issuer: TestIssuer,
@@ -66,6 +72,7 @@ impl Stage {
         let operators = plane.operators().await;
         let (issuer, upstream) = (TestIssuer::start().await, Upstream::start(obliging).await);
         let gateway = document(&issuer, &upstream, change);
+        let observer = plane.observe();
         let _ = plane.api.apply(&path(), &gateway).await;
         let wish = PodWish {
             port: Some(upstream.port()),
@@ -78,6 +85,7 @@ impl Stage {
         pod.becomes_ready(&plane).await;
         let token = token(&issuer);
         Self {
+            observer,
             plane,
             operators,
             issuer,
@@ -148,9 +156,11 @@ impl Stage {
         })
     }
 
-    /// Waits until the gateway is `Ready` as it is now.
+    /// Waits until the gateway is `Ready` as it is now, and somebody looked
+    /// whether that is true.
     async fn until_ready(&self) {
         self.until("Ready", ("True", "Ready")).await;
+        self.observer.until_looked().await;
     }
 
     async fn until(&self, condition: &str, words: (&str, &str)) -> String {

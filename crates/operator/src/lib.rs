@@ -31,6 +31,7 @@ mod network_policies;
 mod one_line;
 mod one_object;
 mod ours;
+mod outage;
 mod permission;
 mod pod_condition;
 mod queue;

@@ -19,6 +19,7 @@ use crate::authority::AuthoritySettings;
 use crate::health::{self, HEALTH_PORT};
 use crate::injector::InjectorSettings;
 use crate::leader::LeaseSettings;
+use crate::outage;
 use crate::streams;
 use crate::webhook::WEBHOOK_PORT;
 
@@ -116,7 +117,7 @@ impl Operator {
         let webhook = reviews.local_addr().map_err(StartError::Webhook)?;
         info!(port = "webhook", address = %webhook, "service port open");
         let (stopping_tx, stopping) = watch::channel(false);
-        let parts = Parts::new(client, settings, stopping);
+        let parts = Parts::new(outage::patient(client), settings, stopping);
         let leading = parts.leading.clone();
         let tasks = parts.start(listener);
         let election = parts.elect();

@@ -242,6 +242,29 @@ impl ApiServer {
         }
     }
 
+    /// Waits until every resource definition that it was given counts.
+    ///
+    /// # Panics
+    /// One does not.
+    pub fn until_established(&self) {
+        let all = ["wait", "crd", "--all", "--for=condition=Established"];
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let Answer {
+                success,
+                stdout,
+                stderr,
+            } = self.kubectl(&all, "");
+            if success {
+                return;
+            }
+            // It takes one that has no condition at all yet for a mistake.
+            let is_early = format!("{stdout}{stderr}").contains("accessor error");
+            assert!(is_early && Instant::now() < end, "{stdout}{stderr}");
+            thread::sleep(STEP);
+        }
+    }
+
     /// Makes a namespace, unless it is there.
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 
 pub mod raw;
 mod response;
-mod tls;
+pub(crate) mod tls;
 
 use std::fmt;
 use std::io;
@@ -89,6 +89,17 @@ impl Client {
     pub fn identity(mut self, identity: &Issued) -> Self {
         let tls = self.tls.take().expect("a client with TLS");
         self.tls = Some(tls.with_identity(identity.clone()));
+        self
+    }
+
+    /// Wants the server's certificate to be for another name than `localhost`.
+    ///
+    /// # Panics
+    /// The client does not use TLS.
+    #[must_use]
+    pub fn server_name(mut self, name: &str) -> Self {
+        let tls = self.tls.take().expect("a client with TLS");
+        self.tls = Some(tls.calling(name));
         self
     }
 

@@ -7,7 +7,10 @@
 //! decides which replica that is.
 
 mod api;
+mod clock;
+mod lag;
 mod load;
+mod observer;
 mod operator;
 mod pod;
 mod switch;
@@ -24,7 +27,10 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 pub use self::api::{Api, Patch};
+pub use self::clock::FastClock;
 pub use self::load::{Load, Seen};
+pub use self::observer::Observer;
+use self::observer::Sidecars;
 use self::operator::Care;
 pub use self::operator::OperatorProcess;
 pub use self::pod::{PodProcess, PodWish};
@@ -56,6 +62,8 @@ pub struct Plane {
     pub webhooks: Switch,
     dir: TempDir,
     next_address: AtomicU8,
+    sidecars: Sidecars,
+    log_level: &'static str,
 }
 
 /// What a plane is started with.
@@ -66,6 +74,8 @@ pub struct Wishes {
     /// Pods are injected by the operator's webhook, and the policy looks at
     /// them. Otherwise pods come with a sidecar.
     pub admission: bool,
+    /// Programs log all that they can, and not only what people look at.
+    pub trace: bool,
 }
 
 // === impl Plane ===
@@ -98,6 +108,8 @@ impl Plane {
             webhooks: Switch::new().await,
             dir: tempfile::tempdir().expect("a directory"),
             next_address: AtomicU8::new(2),
+            sidecars: Sidecars::default(),
+            log_level: if wishes.trace { "trace" } else { "debug" },
         };
         plane.install(wishes).await;
         plane
@@ -106,9 +118,7 @@ impl Plane {
     async fn install(&self, wishes: Wishes) {
         let crds = printed(&["crd"]);
         let _ = self.api.kubectl(&APPLY, &crds).await.succeeded();
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
-        let wait = [&wait[..], &["-f", "-"]].concat();
-        let _ = self.api.kubectl(&wait, &crds).await.succeeded();
+        self.api.beside(ApiServer::until_established).await;
         let to_json = ["create", "--dry-run=client", "-o", "json", "-f", "-"];
         let manifests = printed(&["manifests"]);
         let objects = self.api.kubectl(&to_json, &manifests).await.succeeded();
@@ -157,6 +167,14 @@ impl Plane {
     /// It is not built.
     pub async fn operator(&self, name: &str) -> OperatorProcess {
         OperatorProcess::start(self, name, Care::Tested).await
+    }
+
+    /// Starts a replica whose watch of a single object can be held back.
+    ///
+    /// # Panics
+    /// It is not built.
+    pub async fn lagging_operator(&self, name: &str) -> OperatorProcess {
+        OperatorProcess::start(self, name, Care::Lagging).await
     }
 
     /// Starts a replica as it is shipped, to be measured. It cannot be cut off
@@ -215,6 +233,13 @@ impl Plane {
     /// It is refused.
     pub async fn pod(&self, wish: &PodWish<'_>) -> PodProcess {
         PodProcess::create(self, wish).await
+    }
+
+    /// Watches from now on that no gateway is `Ready` while a ready pod enforces
+    /// something else.
+    #[must_use]
+    pub fn observe(&self) -> Observer {
+        Observer::start(&self.api, &self.sidecars)
     }
 
     /// The path of a gateway.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use sidegate_config::control::{FromOperator, Outdated, RejectReason, Snapshot};
+use sidegate_config::control::{FromOperator, FromSidecar, Outdated, RejectReason, Snapshot};
 use sidegate_config::sidecar_config::SidecarConfig;
 use sidegate_testkit::client::Client;
 use sidegate_testkit::control::{snapshot, version, withdrawn};
@@ -78,6 +78,55 @@ async fn cfg_005_an_older_snapshot_is_refused() {
     assert_eq!(pod.status(address, "five").await, 200);
     let older = "sidegate_snapshots_total{result=\"older\"}";
     assert_eq!(metric(&mut sidecar, older).await, Some(1));
+}
+
+/// However new its gateway is, and also after a restart.
+#[tokio::test]
+async fn cfg_005_an_old_value_of_a_reference_is_refused() {
+    let pod = Pod::new().await;
+    let made_of = |revision, keys: u64, tool: &str| {
+        let mut snapshot = snapshot(revision, &pod.permitting(tool));
+        let references = [("ConfigMap/keys".to_owned(), keys)];
+        snapshot.version.references = references.into_iter().collect();
+        snapshot
+    };
+    let now = made_of(7, 500, "now");
+    let mut sidecar = pod.enforcing(now.clone()).await;
+    let address = sidecar.address("support").await;
+    let old = made_of(8, 499, "old");
+    let rejected = pod
+        .assert_rejected(old, RejectReason::Older, "a Secret or ConfigMap")
+        .await;
+    assert_eq!(rejected.in_force, Some(now.version.clone()));
+    assert_eq!(pod.status(address, "now").await, 200);
+    assert_eq!(pod.status(address, "old").await, 403);
+
+    sidecar.process().signal("KILL");
+    sidecar.process().until_ended().await;
+    let mut sidecar = pod.start();
+    sidecar.until_ready().await;
+    let address = sidecar.address("support").await;
+    let in_force = pod
+        .operator
+        .until_said("the second stream stands", |_| {
+            let streams = pod.operator.streams();
+            let [hello, _, ..] = streams.get(1)?.said.as_slice() else {
+                return None;
+            };
+            let FromSidecar::Hello(hello) = hello else {
+                panic!("no greeting: {hello:?}")
+            };
+            hello.in_force.clone()
+        })
+        .await;
+    assert_eq!(in_force, now.version);
+    let old = made_of(9, 499, "old");
+    pod.assert_rejected(old, RejectReason::Older, "a Secret or ConfigMap")
+        .await;
+    let next = made_of(9, 500, "next");
+    pod.operator.say_once(&FromOperator::Snapshot(next.clone()));
+    pod.until_confirmed(&next.version).await;
+    assert_eq!(pod.status(address, "next").await, 200);
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ async fn the_shipped_roles_are_all_that_is_used_and_all_of_it_is() {
     let wishes = Wishes {
         audit: true,
         admission: true,
+        trace: false,
     };
     let mut stage = Stage::with(wishes, |_| {}).await;
     everything(&mut stage).await;

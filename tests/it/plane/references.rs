@@ -17,6 +17,7 @@ use super::{NAMESPACE, RATE, STEADY, Stage};
 
 const SECRET: &str = "server-tls";
 const SECRETS: &str = "/api/v1/namespaces/crm/secrets/server-tls";
+const MUTUAL: &str = "Mutual";
 /// What is promised.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -25,10 +26,9 @@ const SOON: Duration = Duration::from_secs(10);
 async fn opr_024_a_secret_that_is_deleted_and_mended_costs_no_request() {
     let stage = Stage::new().await;
     let authority = TestAuthority::new();
-    grant(&stage).await;
+    grant(&stage, MUTUAL).await;
     let first = authority.server();
-    write(&stage, &authority, &first).await;
-    with_tls(&stage).await;
+    write(&stage, Some(&authority), &first).await;
     stage.until_ready().await;
     let client = client(&stage, &authority);
     let load = load(&stage, &client);
@@ -43,13 +43,13 @@ async fn opr_024_a_secret_that_is_deleted_and_mended_costs_no_request() {
     assert!(shows(&client, &first).await);
 
     let second = authority.server();
-    write(&stage, &authority, &second).await;
+    write(&stage, Some(&authority), &second).await;
     let swapped = until_shown(&client, &second).await;
     stage.until_ready().await;
 
     // Replaced in place.
     let third = authority.server();
-    write(&stage, &authority, &third).await;
+    write(&stage, Some(&authority), &third).await;
     let rotated = until_shown(&client, &third).await;
     stage.until_ready().await;
     let seen = load.end();
@@ -123,10 +123,9 @@ async fn opr_001_and_002_no_reference_leaves_its_namespace() {
 /// enforce it. Returns what is secret, and a caller.
 pub(super) async fn a_server_with_a_secret(stage: &Stage) -> (Vec<String>, Client) {
     let authority = TestAuthority::new();
-    grant(stage).await;
+    grant(stage, MUTUAL).await;
     let server = authority.server();
-    write(stage, &authority, &server).await;
-    with_tls(stage).await;
+    write(stage, Some(&authority), &server).await;
     stage.until_ready().await;
     let secrets = vec![server.key_pem.expose().to_owned()];
     (secrets, client(stage, &authority))
@@ -163,9 +162,11 @@ pub(super) async fn break_secret(stage: &Stage) {
     }
 }
 
-/// What the status tells the owner of a namespace to do.
-async fn grant(stage: &Stage) {
-    with_tls(stage).await;
+/// The gateway refers to the Secret, and the owner of its namespace does what
+/// the status tells.
+pub(super) async fn grant(stage: &Stage, mode: &str) {
+    let tls = json!({"mode": mode, "certificateRef": {"name": SECRET}});
+    stage.apply(|spec| spec["tls"] = tls).await;
     let message = stage.until("ResolvedRefs", ("False", "Forbidden")).await;
     let commands = message.split('`').nth(1).unwrap();
     for command in commands.split(" && ") {
@@ -177,13 +178,10 @@ async fn grant(stage: &Stage) {
         .await;
 }
 
-async fn with_tls(stage: &Stage) {
-    let tls = json!({"mode": "Mutual", "certificateRef": {"name": SECRET}});
-    stage.apply(|spec| spec["tls"] = tls).await;
-}
-
-async fn write(stage: &Stage, authority: &TestAuthority, server: &Issued) {
-    let secret = json!({
+/// Writes the Secret: a certificate and, for callers that have one, who signs
+/// theirs.
+pub(super) async fn write(stage: &Stage, callers: Option<&TestAuthority>, server: &Issued) {
+    let mut secret = json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": SECRET, "namespace": NAMESPACE},
@@ -191,9 +189,11 @@ async fn write(stage: &Stage, authority: &TestAuthority, server: &Issued) {
         "stringData": {
             "tls.crt": server.certificate_pem,
             "tls.key": server.key_pem.expose(),
-            "ca.crt": authority.pem(),
         },
     });
+    if let Some(authority) = callers {
+        secret["stringData"]["ca.crt"] = json!(authority.pem());
+    }
     stage.plane.api.apply(SECRETS, &secret).await;
 }
 
@@ -202,7 +202,7 @@ fn client(stage: &Stage, authority: &TestAuthority) -> Client {
     client.identity(&authority.client(AGENT)).host("localhost")
 }
 
-fn load(stage: &Stage, client: &Client) -> Load {
+pub(super) fn load(stage: &Stage, client: &Client) -> Load {
     let (client, token) = (client.clone(), Arc::new(stage.token.clone()));
     Load::start(RATE, move || {
         let (client, token) = (client.clone(), Arc::clone(&token));
@@ -220,7 +220,7 @@ async fn shows(client: &Client, issued: &Issued) -> bool {
 }
 
 /// Waits until the sidecar shows this certificate.
-async fn until_shown(client: &Client, issued: &Issued) -> Duration {
+pub(super) async fn until_shown(client: &Client, issued: &Issued) -> Duration {
     let began = Instant::now();
     while !shows(client, issued).await {
         assert!(

@@ -3,7 +3,7 @@
 use std::fs;
 
 use sidegate_testkit::client::Client;
-use sidegate_testkit::plane::{Plane, PodProcess};
+use sidegate_testkit::plane::{Plane, PodProcess, Wishes};
 
 use super::{Stage, references, until_certified, until_connected};
 
@@ -11,7 +11,11 @@ use super::{Stage, references, until_certified, until_connected};
 /// certificates, of authorities, and tokens.
 #[tokio::test(flavor = "multi_thread")]
 async fn opr_006_opr_007_cfg_014_no_secret_value_leaks() {
-    let mut stage = Stage::new().await;
+    let wishes = Wishes {
+        trace: true,
+        ..Wishes::default()
+    };
+    let mut stage = Stage::with(wishes, |_| {}).await;
     until_certified(&stage.pod).await;
     let (mut canaries, client) = references::a_server_with_a_secret(&stage).await;
     canaries.extend(own_secrets(&stage).await);

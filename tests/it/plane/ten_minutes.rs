@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep};
 use super::{Stage, path, until_certified, until_connected};
 
 /// So often its clock runs while that of the test runs once.
-const PACE: u32 = 20;
+const PACE: u32 = 10;
 const OUTAGE: f64 = 600.0;
 /// It is restarted in the middle, and tried a little longer than it must be.
 const HALF: f64 = OUTAGE / 2.0 + 5.0;
 /// The longest wait between two attempts.
 const LONGEST_WAIT: f64 = 30.0;
-/// What an attempt itself may take: a second of everybody else.
-const ATTEMPT: f64 = 20.0;
+/// What an attempt itself may take: three seconds of everybody else.
+const ATTEMPT: f64 = 30.0;
 /// The same when its clock runs as others do.
 const LATE: f64 = 10.0;
 /// Twice as many attempts as there are in ten minutes when each wait is the

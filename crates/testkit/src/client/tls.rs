@@ -16,18 +16,20 @@ use tokio_rustls::client::TlsStream;
 use super::Version;
 
 #[derive(Debug, Clone)]
-pub(super) struct ClientTls {
+pub(crate) struct ClientTls {
     authority_pem: String,
     identity: Option<Issued>,
+    server_name: String,
 }
 
 // === impl ClientTls ===
 
 impl ClientTls {
-    pub(super) fn new(authority_pem: &str) -> Self {
+    pub(crate) fn new(authority_pem: &str) -> Self {
         Self {
             authority_pem: authority_pem.to_owned(),
             identity: None,
+            server_name: "localhost".to_owned(),
         }
     }
 
@@ -36,12 +38,17 @@ impl ClientTls {
         self
     }
 
-    pub(super) async fn connect(
+    pub(super) fn calling(mut self, server_name: &str) -> Self {
+        server_name.clone_into(&mut self.server_name);
+        self
+    }
+
+    pub(crate) async fn connect(
         &self,
         stream: TcpStream,
         version: Version,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let name = ServerName::try_from("localhost").expect("a name");
+        let name = ServerName::try_from(self.server_name.clone()).expect("a name");
         TlsConnector::from(Arc::new(self.config(version)))
             .connect(name, stream)
             .await

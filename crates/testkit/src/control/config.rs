@@ -32,6 +32,7 @@ pub fn version(revision: u64, hash: &str) -> SnapshotVersion {
         epoch: 1,
         revision,
         hash: hash.to_owned(),
+        references: Default::default(),
     }
 }
 

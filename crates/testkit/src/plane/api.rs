@@ -7,13 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, request};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{PATIENCE, STEP};
 use crate::apiserver::{Answer as KubectlAnswer, ApiServer};
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, Connection};
 
 /// Who may do everything at an API server.
 #[derive(Debug, Clone)]
@@ -66,13 +66,8 @@ impl Api {
         } else {
             Bytes::from(body.to_string())
         };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(AUTHORIZATION, format!("Bearer {}", self.server.token()))
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, media_type)
-            .body(body)?;
+        let request = self.request(method, path);
+        let request = request.header(CONTENT_TYPE, media_type).body(body)?;
         let end = Instant::now() + PATIENCE;
         loop {
             let answer = self.client.send(request.clone()).await?;
@@ -83,6 +78,24 @@ impl Api {
             }
             sleep(STEP).await;
         }
+    }
+
+    fn request(&self, method: &str, path: &str) -> request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header(AUTHORIZATION, format!("Bearer {}", self.server.token()))
+            .header(ACCEPT, "application/json")
+    }
+
+    /// A question that is to be asked over a connection of [`Api::connect`].
+    pub(super) fn question(&self, path: &str) -> anyhow::Result<Request<Bytes>> {
+        Ok(self.request("GET", path).body(Bytes::new())?)
+    }
+
+    /// A connection for many questions.
+    pub(super) async fn connect(&self) -> anyhow::Result<Connection> {
+        self.client.connect().await
     }
 
     /// Reads an object or a list; none when it is not there.

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::lag::Lag;
 use super::{ACCOUNT, HOME, PATIENCE, Plane, STEP, Switch};
 use crate::client::Client;
 use crate::process::{Process, binary};
@@ -17,6 +18,7 @@ pub struct OperatorProcess {
     /// What it says to the API server passes here.
     pub api: Switch,
     api_server: SocketAddr,
+    lag: Option<Lag>,
     process: Process,
 }
 
@@ -25,6 +27,8 @@ pub struct OperatorProcess {
 pub(super) enum Care {
     /// It can be cut off from the API server, and says all that it does.
     Tested,
+    /// The same, and what it asks for can be seen and held back.
+    Lagging,
     /// It runs as it is shipped, and nothing stands between.
     Measured,
 }
@@ -47,11 +51,18 @@ impl OperatorProcess {
             .await;
         let dir = plane.subdirectory(&format!("operator-{name}"));
         let kubeconfig = dir.join("kubeconfig");
-        let (dialled, log_level) = match care {
-            Care::Tested => (api.address(), "debug"),
-            Care::Measured => (api_server, "info"),
+        let lag = match care {
+            Care::Lagging => Some(Lag::new(server, api.address()).await),
+            Care::Tested | Care::Measured => None,
         };
-        let text = kubeconfig_text(dialled, &server.ca_file().display().to_string(), &token);
+        let (api_url, log_level) = match (&lag, care) {
+            (Some(lag), _) => (format!("http://{}", lag.address()), plane.log_level),
+            (None, Care::Measured) => (format!("https://{api_server}"), "info"),
+            (None, Care::Tested | Care::Lagging) => {
+                (format!("https://{}", api.address()), plane.log_level)
+            }
+        };
+        let text = kubeconfig_text(&api_url, &server.ca_file().display().to_string(), &token);
         fs::write(&kubeconfig, text).expect("a file");
         let url = format!("https://localhost:{}", plane.streams.port());
         let any = "127.0.0.1:0";
@@ -68,6 +79,7 @@ impl OperatorProcess {
         Self {
             api,
             api_server,
+            lag,
             process: Process::spawn(&mut command),
         }
     }
@@ -83,6 +95,16 @@ impl OperatorProcess {
         let targets = [self.api_server];
         let targets = if reaches { &targets[..] } else { &[] };
         self.api.point(targets);
+    }
+
+    /// Holds back what the API server tells it of the Secret or ConfigMap of
+    /// this name, or of none any more.
+    ///
+    /// # Panics
+    /// It was not started as one that lags.
+    pub fn lags_about(&self, name: Option<&str>) {
+        let lag = self.lag.as_ref().expect("a lagging operator");
+        lag.hold(name);
     }
 
     /// Its port for streams.
@@ -209,12 +231,12 @@ impl OperatorProcess {
     }
 }
 
-fn kubeconfig_text(api: SocketAddr, authority: &str, token: &str) -> String {
+fn kubeconfig_text(api_url: &str, authority: &str, token: &str) -> String {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "test", "cluster": {
-            "server": format!("https://{api}"),
+            "server": api_url,
             "certificate-authority": authority,
         }}],
         "users": [{"name": ACCOUNT, "user": {"token": token}}],

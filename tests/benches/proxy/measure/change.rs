@@ -9,12 +9,15 @@ use super::Settings;
 use crate::connections::Connection;
 use crate::exchange::Exchange;
 use crate::load;
+use crate::pace;
 use crate::report::{Compared, Figure, Report, Target, median};
 use crate::say;
 use crate::stage::{Sidegate, Stage, Transport, Variant};
 use crate::upstream::call_answer;
 
 const EVERY: Duration = Duration::from_millis(50);
+/// Requests per second while it is measured how much slower they get.
+const RATE: u32 = 500;
 const CONNECTIONS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 const ACCEPTED: &str = "sidegate_config_reloads_total{result=\"accepted\"}";
@@ -28,6 +31,7 @@ pub(super) async fn reloads(
     let sidegate = stage.sidegate(Transport::Plaintext).await?;
     let call = Exchange::new(&stage.call(1024)?, call_answer().as_bytes());
     under_load(&sidegate, &call, settings, report).await?;
+    slower(&sidegate, &call, settings, report).await?;
     enforcement(&sidegate, &call, settings, report).await
 }
 
@@ -63,6 +67,65 @@ async fn under_load(
         Target::AtLeast((f64::from(writes) * 0.9).floor()),
     ));
     report.count(outcome);
+    Ok(())
+}
+
+/// How much slower requests get while the configuration changes all the time.
+async fn slower(
+    sidegate: &Sidegate,
+    call: &Exchange,
+    settings: &Settings,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let writes = u32::try_from(settings.reloads)?;
+    say(format_args!(
+        "{RATE} requests/s without reloads, and with {writes} …"
+    ));
+    let length = EVERY * writes;
+    let target = &sidegate.proxy.target;
+    let quiet = pace::run(target, call, RATE, length).await?;
+    let before = sidegate.metric(ACCEPTED).await?;
+    let loading = pace::run(target, call, RATE, length);
+    let (busy, written) = tokio::join!(loading, write_often(sidegate, writes));
+    let busy = busy?;
+    written?;
+    ensure!(
+        sidegate.metric(ACCEPTED).await? > before,
+        "nothing was reloaded meanwhile"
+    );
+    let [quiet_p99, busy_p99] = [&quiet, &busy].map(|paced| paced.percentile(0.99));
+    for (name, unit, sidegate, target) in [
+        (
+            format!("p99 at {RATE} requests/s without reloads"),
+            "ms",
+            quiet_p99,
+            None,
+        ),
+        (
+            format!("p99 at {RATE} requests/s with {writes} reloads"),
+            "ms",
+            busy_p99,
+            None,
+        ),
+        (
+            "so many times as slow while the configuration changes (p99)".to_owned(),
+            "times",
+            busy_p99 / quiet_p99,
+            Some(Target::AtMost(2.0)),
+        ),
+    ] {
+        report.add(Figure {
+            name,
+            unit,
+            bare: None,
+            sidegate,
+            compared: Compared::No,
+            rounds: Vec::new(),
+            target,
+        });
+    }
+    report.count(quiet.outcome);
+    report.count(busy.outcome);
     Ok(())
 }
 
