@@ -171,7 +171,7 @@ async fn authenticate(
         tls: TlsConfig::Plaintext,
         ..config.clone()
     };
-    let runtime = Runtime::build(config, &options, &shared, None)?;
+    let runtime = Runtime::build(config, &shared.surroundings(options), None)?;
     let keys = timeout(KEYS_TIMEOUT, async {
         while !runtime.authenticator.ready() {
             sleep(POLL).await;
