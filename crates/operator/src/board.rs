@@ -34,7 +34,8 @@
 //!   numbers that it was built of; one that is made again has a higher number.
 //! - The same content is sent again when it is of something newer. Otherwise a
 //!   sidecar would take what came between two equal states from a replica that
-//!   has seen no more than that.
+//!   has seen no more than that. Who writes an object all the time makes nobody
+//!   send all the time: the newest is sent within a second ([`retelling`]).
 //!
 //! Waiting for a higher stamp ends. A sidecar may know of one by a list that
 //! another replica read when no gateway changed, so the watch here would never
@@ -46,6 +47,7 @@ mod assignment;
 mod changes;
 mod programs;
 mod progress;
+mod retelling;
 #[cfg(test)]
 mod tests;
 
@@ -191,6 +193,8 @@ pub(crate) struct Board {
     progressed: watch::Sender<()>,
     /// Namespaces where a sidecar knows more.
     behind: Queue<Arc<str>>,
+    /// Gateways whose streams are to be told the same content of newer objects.
+    retellings: Queue<Key>,
     synced: watch::Sender<bool>,
     conditions: Arc<PodConditions>,
 }
@@ -222,6 +226,7 @@ impl Board {
             state: Mutex::new(state),
             progressed: watch::Sender::new(()),
             behind: Queue::default(),
+            retellings: Queue::default(),
             synced: watch::Sender::new(false),
             conditions,
         }
@@ -307,8 +312,12 @@ impl Program {
     /// something newer has to be told, too: another replica may know only what
     /// was between them, and bring it back to who has not heard that it is over.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.is_content_of(other) && self.references == other.references
+    }
+
+    /// The same content of the same spec, of whatever objects.
+    pub(crate) fn is_content_of(&self, other: &Self) -> bool {
         (&self.hash, self.generation) == (&other.hash, other.generation)
-            && self.references == other.references
     }
 }
 

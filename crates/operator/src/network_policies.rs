@@ -5,7 +5,8 @@
 //! policies in the cluster closes it. It belongs to its gateway and goes with
 //! it. One of somebody else with its name is left alone, and where somebody
 //! else's decides about the same pods there is none of ours. Policies add up, so
-//! one also closes what older gateways close on pods that both may select.
+//! one also closes what older gateways close on pods that both may select, and
+//! gives way where sidecars of an older one listen.
 
 mod follow;
 mod guarded;
@@ -13,6 +14,8 @@ mod known;
 mod policy;
 mod selectors;
 mod state;
+#[cfg(test)]
+mod tests;
 mod wishes;
 
 use std::sync::{Arc, Mutex};
@@ -31,14 +34,14 @@ use tracing::{info, warn};
 use self::follow::Follower;
 pub(crate) use self::guarded::Guarded;
 use self::known::Known;
-pub(crate) use self::policy::needs_policy;
-use self::policy::{closed_by, name_of, owner_uid, policy_of};
+use self::policy::{closed_by, name_of, needs_policy, owner_uid, policy_of};
 pub(crate) use self::state::PolicyState;
-use self::wishes::Wishes;
+use self::wishes::{Wish, Wishes};
 use crate::events::CONTROLLER;
 use crate::key::Key;
 use crate::ours::is_ours;
 use crate::queue::{Queue, Request};
+use crate::world::SeenGateway;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// No watch tells that somebody's own policy is gone: it is looked for again.
@@ -96,6 +99,30 @@ impl NetworkPolicies {
         }
     }
 
+    /// What matters to the policy of a gateway about those that are `older`, of
+    /// its own namespace.
+    pub(crate) fn guarded(&self, gateway: &McpGateway, older: &[Arc<SeenGateway>]) -> Guarded {
+        let mut guarded = Guarded::default();
+        // It may have one from before it was broken.
+        if !needs_policy(gateway) && self.policy_of(gateway).is_none() {
+            return guarded;
+        }
+        let own = Wish::of(gateway);
+        for other in older {
+            let key = Key::of(&**other);
+            let wish = match &other.0 {
+                Ok(other) => Some(Wish::of(other)),
+                // It still has its pods, and its policy.
+                Err(_) => self.wishes.last(&key),
+            };
+            match wish {
+                Some(wish) => guarded.add(&own, &key.name, &wish),
+                None => guarded.cannot_read(&key.name),
+            }
+        }
+        guarded
+    }
+
     /// Makes the policy of a gateway what it should be: for one that is accepted
     /// and has its pods, in a namespace that allows injection. What older ones
     /// close is `guarded`.
@@ -113,6 +140,10 @@ impl NetworkPolicies {
                 self.bring_about(gateway, None).await?;
                 Ok(state)
             }
+            // It may close something for one that cannot be read.
+            None if guarded.is_partial() && self.policy_of(gateway).is_some() => {
+                self.leave(gateway, guarded).await
+            }
             None => {
                 let wanted = policy_of(gateway, &guarded.ports());
                 self.bring_about(gateway, wanted).await
@@ -120,14 +151,34 @@ impl NetworkPolicies {
         }
     }
 
-    /// Leaves the policy of a gateway as it is, unless somebody else decides:
-    /// for one that is not accepted any more, whose sidecars go on.
+    /// Leaves the policy of a gateway as it is, unless somebody else decides or it
+    /// cuts off an older gateway: for one that is not accepted any more, whose
+    /// sidecars go on.
     ///
     /// # Errors
     /// It could not be deleted; try again.
-    pub(crate) async fn keep(&self, gateway: &McpGateway) -> Result<PolicyState, PolicyError> {
+    pub(crate) async fn keep(
+        &self,
+        gateway: &McpGateway,
+        guarded: &Guarded,
+    ) -> Result<PolicyState, PolicyError> {
         match self.decided(gateway).await? {
             Some(_) => self.bring_about(gateway, None).await,
+            None => self.leave(gateway, guarded).await,
+        }
+    }
+
+    async fn leave(
+        &self,
+        gateway: &McpGateway,
+        guarded: &Guarded,
+    ) -> Result<PolicyState, PolicyError> {
+        let policy = self.policy_of(gateway);
+        match policy.and_then(|policy| guarded.cut_off_by(&policy)) {
+            Some(overlap) => {
+                self.bring_about(gateway, None).await?;
+                Ok(PolicyState::Overlaps(overlap))
+            }
             None => Ok(PolicyState::Unchanged),
         }
     }
@@ -171,6 +222,12 @@ impl NetworkPolicies {
         self.until_synced(&own).await?;
         let other = Known::lock(&self.known).decides(gateway, &own);
         Ok(other.map(|other| PolicyState::Decided(other, closed)))
+    }
+
+    /// The policy that a gateway has.
+    fn policy_of(&self, gateway: &McpGateway) -> Option<Arc<NetworkPolicy>> {
+        let known = Known::lock(&self.known).ours(&own_key(gateway))?;
+        (owner_uid(&known) == gateway.metadata.uid.as_deref()).then_some(known)
     }
 
     async fn until_synced(&self, key: &Key) -> Result<(), PolicyError> {

@@ -17,17 +17,31 @@ pub(super) struct Followed {
     held_back: bool,
 }
 
+/// What a pod is to be told.
+struct Drawn {
+    assignment: Assignment,
+    /// Whether its stamp is held back.
+    held_back: bool,
+    /// Whether who was told the same content is not to be told it again yet.
+    waits: bool,
+}
+
 // === impl State ===
 
 impl State {
     pub(super) fn follow(&mut self, pod: &PodRef) -> Option<watch::Receiver<Assignment>> {
-        self.refresh(&pod.key);
+        // Who comes now knows other versions, or none.
+        self.tell(&pod.key, false, |_, _| false);
         if let Some(followed) = self.followed.get(&pod.key)
             && followed.uid == pod.uid
         {
             return Some(followed.assignment.subscribe());
         }
-        let (assignment, held_back) = self.assign(&pod.key)?;
+        let Drawn {
+            assignment,
+            held_back,
+            waits: _,
+        } = self.assign(&pod.key)?;
         let (assignment, receiver) = watch::channel(assignment);
         let followed = Followed {
             uid: Arc::clone(&pod.uid),
@@ -42,7 +56,7 @@ impl State {
     /// did, or if it can be stamped after a time in which it could not. When
     /// the pod is gone, or is another one of the same name, the channel closes.
     pub(super) fn refresh(&mut self, pod: &Key) {
-        self.tell(pod, |before, after| {
+        self.tell(pod, true, |before, after| {
             after.revision > before.revision && before.held_back && !after.held_back
         });
     }
@@ -58,7 +72,7 @@ impl State {
             .map(|(pod, _)| pod.clone())
             .collect();
         for pod in lower {
-            self.tell(&pod, |before, after| after.revision > before.revision);
+            self.tell(&pod, true, |before, after| after.revision > before.revision);
         }
     }
 
@@ -71,21 +85,30 @@ impl State {
         }
     }
 
-    fn tell(&mut self, pod: &Key, is_news: impl Fn(Stamp, Stamp) -> bool) {
+    /// Unless it `may_wait`, also versions of the same content are told now.
+    fn tell(&mut self, pod: &Key, may_wait: bool, is_news: impl Fn(Stamp, Stamp) -> bool) {
         let Some(followed) = self.followed.get(pod) else {
             return;
         };
         let same = self.world.pod(pod).is_some_and(|it| it.uid == followed.uid);
         let assigned = self.assign(pod);
-        let (Some((after, held_back)), true) = (assigned, same) else {
+        let (Some(drawn), true) = (assigned, same) else {
             self.followed.remove(pod);
             return;
         };
+        let Drawn {
+            assignment: mut after,
+            held_back,
+            waits,
+        } = drawn;
         let Some(followed) = self.followed.get_mut(pod) else {
             return;
         };
         let was_held_back = std::mem::replace(&mut followed.held_back, held_back);
         followed.assignment.send_if_modified(|before| {
+            if waits && may_wait {
+                after.keep_versions_of(before);
+            }
             let stamp = |revision, held_back| Stamp {
                 revision,
                 held_back,
@@ -100,8 +123,7 @@ impl State {
         });
     }
 
-    /// The assignment of a pod and whether its stamp is held back.
-    fn assign(&self, pod: &Key) -> Option<(Assignment, bool)> {
+    fn assign(&self, pod: &Key) -> Option<Drawn> {
         let known = self.progress.of(&pod.namespace);
         let domain = &self.naming.cluster_domain;
         let ServiceNames { certificate, hosts } = self.world.service_names(pod, domain)?;
@@ -114,26 +136,34 @@ impl State {
         };
         // Who has it is not certain yet.
         if !self.synced {
-            return Some((assignment, true));
+            return Some(Drawn {
+                assignment,
+                held_back: true,
+                waits: false,
+            });
         }
-        let held_back = match self.world.owner(pod) {
+        let (held_back, waits) = match self.world.owner(pod) {
             Owner::NoGateway => {
                 assignment.assigned = Assigned::NoGateway;
-                false
+                (false, false)
             }
-            Owner::Unknown => true,
+            Owner::Unknown => (true, false),
             Owner::Gateway(gateway) => match self.programs.of(&gateway, known) {
                 Some(made) => {
                     assignment.revision = made.revision;
                     assignment.changed_at = Some(made.changed_at);
                     assignment.dns_names = names_for_certificate(assignment.dns_names, made.hosts);
                     assignment.assigned = Assigned::Program(Arc::clone(made.program));
-                    made.held_back
+                    (made.held_back, made.waits)
                 }
-                None => true,
+                None => (true, false),
             },
         };
-        Some((assignment, held_back))
+        Some(Drawn {
+            assignment,
+            held_back,
+            waits,
+        })
     }
 }
 
@@ -170,5 +200,16 @@ impl Assignment {
             (Assigned::NoGateway | Assigned::Waiting | Assigned::Program(_), _) => false,
         };
         same && self.dns_names == other.dns_names && self.service_hosts == other.service_hosts
+    }
+
+    /// Of the same content, the one that was told already.
+    fn keep_versions_of(&mut self, before: &Self) {
+        if let (Assigned::Program(now), Assigned::Program(before)) =
+            (&self.assigned, &before.assigned)
+            && now.gateway == before.gateway
+            && now.is_content_of(before)
+        {
+            self.assigned = Assigned::Program(Arc::clone(before));
+        }
     }
 }

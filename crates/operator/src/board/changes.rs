@@ -4,6 +4,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{Assessment, Board, Draft, PodRef, Published, State};
 use crate::key::Key;
@@ -176,6 +177,10 @@ impl Board {
             .publish(gateway, draft, assessment, published);
         for pod in state.world.pods_of(gateway) {
             state.refresh(&pod);
+        }
+        if let Some(until) = state.programs.waits_until(gateway) {
+            let delay = until.saturating_duration_since(Instant::now());
+            self.retellings.add(gateway.clone(), delay);
         }
         up_to_date
     }

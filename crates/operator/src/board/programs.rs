@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Program;
+use super::retelling::Retelling;
 use crate::key::Key;
 use crate::reconcile::Findings;
 
@@ -46,6 +47,8 @@ pub(super) struct Made<'a> {
     pub(super) held_back: bool,
     /// When a watch told the change that it was made for.
     pub(super) changed_at: Instant,
+    /// Whether who was told the same content is not to be told it again yet.
+    pub(super) waits: bool,
 }
 
 /// What was built of every gateway.
@@ -68,6 +71,7 @@ struct Built {
     unbuilt: Option<u64>,
     /// Since when there is something to build.
     unbuilt_since: Option<Instant>,
+    retelling: Retelling,
 }
 
 /// The last good program.
@@ -99,6 +103,7 @@ impl Programs {
                 assessment: None,
                 unbuilt: None,
                 unbuilt_since: None,
+                retelling: Retelling::default(),
             });
         built.unbuilt = Some(since);
         built.unbuilt_since.get_or_insert_with(Instant::now);
@@ -144,11 +149,20 @@ impl Programs {
             let program = match built.last_good.take() {
                 Some(before) if before.program.is_same_as(&program) => before.program,
                 // The same text is not kept twice.
-                Some(before) if before.program.hash == program.hash => Arc::new(Program {
-                    config: Arc::clone(&before.program.config),
-                    ..program
-                }),
-                Some(_) | None => Arc::new(program),
+                Some(before) if before.program.hash == program.hash => {
+                    match before.program.is_content_of(&program) {
+                        true => built.retelling.is_due(Instant::now()),
+                        false => built.retelling.is_needless(),
+                    }
+                    Arc::new(Program {
+                        config: Arc::clone(&before.program.config),
+                        ..program
+                    })
+                }
+                Some(_) | None => {
+                    built.retelling.is_needless();
+                    Arc::new(program)
+                }
             };
             built.last_good = Some(Good {
                 program,
@@ -178,7 +192,19 @@ impl Programs {
             revision: built.made_of.unwrap_or(revision).max(*at_least),
             held_back: built.made_of.is_some(),
             changed_at: *changed_at,
+            waits: built.retelling.waits_until().is_some(),
         })
+    }
+
+    /// Until when streams wait for versions of the same content.
+    pub(super) fn waits_until(&self, gateway: &Key) -> Option<Instant> {
+        self.gateways.get(gateway)?.retelling.waits_until()
+    }
+
+    /// They have waited. Says whether there is something to tell.
+    pub(super) fn end_retelling(&mut self, gateway: &Key) -> bool {
+        let built = self.gateways.get_mut(gateway);
+        built.is_some_and(|built| built.retelling.ends(Instant::now()))
     }
 
     /// What was found last.

@@ -1,4 +1,5 @@
 mod moves;
+mod retelling;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -101,6 +102,13 @@ fn told(assignment: &Assignment) -> (String, u64) {
     (word, assignment.revision)
 }
 
+fn program(assignment: &Assignment) -> Arc<Program> {
+    match &assignment.assigned {
+        Assigned::Program(program) => Arc::clone(program),
+        Assigned::NoGateway | Assigned::Waiting => panic!("a program"),
+    }
+}
+
 fn now(receiver: &mut Receiver<Assignment>) -> (String, u64) {
     told(&receiver.borrow_and_update())
 }
@@ -119,6 +127,15 @@ impl Desk {
         let (draft, _) = self.board.begin(&key(name)).expect("something to build");
         self.board
             .publish(&key(name), draft, assessment(1), published)
+    }
+
+    /// Of gateway `a`, with a Secret in this version.
+    fn build_of_secret(&self, hash: &str, version: u64) {
+        let mut published = published("a", hash);
+        let references = [("Secret/tls".to_owned(), version)];
+        published.program.references = references.into_iter().collect();
+        self.board.reference_changed(&[key("a")]);
+        self.build_with("a", Some(published));
     }
 
     fn follow(&self, uid: &str) -> Option<Receiver<Assignment>> {
@@ -420,10 +437,7 @@ fn the_same_content_of_something_newer_is_told() {
     };
     desk.build_with("a", Some(made_of(1, 5)));
     now(&mut follower);
-    let config = |assignment: &Assignment| match &assignment.assigned {
-        Assigned::Program(program) => Arc::clone(&program.config),
-        Assigned::NoGateway | Assigned::Waiting => panic!("a program"),
-    };
+    let config = |assignment: &Assignment| Arc::clone(&program(assignment).config);
     let first = config(&follower.borrow());
     for (generation, secret, is_news) in [(1, 5, false), (1, 6, true), (2, 6, true)] {
         desk.board.reference_changed(&[key("a")]);

@@ -9,7 +9,9 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource as _, ResourceExt as _};
+use sidegate_api::McpGatewaySpec;
 use sidegate_api::gateway::{Exposure, McpGateway, Server};
+use sidegate_api::names::RESERVED_PORTS;
 use sidegate_api::selector::{LabelOperator, LabelSelector};
 
 use crate::ours::{MANAGED_BY, MANAGED_BY_US};
@@ -55,11 +57,11 @@ pub(super) fn closed_by(gateway: &McpGateway) -> BTreeSet<u16> {
     if opted_out.is_some_and(|value| value == NOT_WANTED) {
         return BTreeSet::new();
     }
-    closed_ports(&gateway.spec.servers)
+    closed_ports(&gateway.spec)
 }
 
 /// Whether a gateway needs a policy.
-pub(crate) fn needs_policy(gateway: &McpGateway) -> bool {
+pub(super) fn needs_policy(gateway: &McpGateway) -> bool {
     !closed_by(gateway).is_empty()
 }
 
@@ -90,26 +92,51 @@ pub(super) fn policy_of(gateway: &McpGateway, guarded: &BTreeSet<u16>) -> Option
     })
 }
 
+/// Whether a policy, as it is, keeps callers from a port.
+pub(super) fn is_closed_in(policy: &NetworkPolicy, port: u16) -> bool {
+    let spec = policy.spec.as_ref();
+    let rules = spec.and_then(|spec| spec.ingress.as_deref());
+    !rules.unwrap_or_default().iter().any(|rule| {
+        // Without ports it is about all of them.
+        let ports = rule.ports.as_deref().unwrap_or_default();
+        ports.is_empty() || ports.iter().any(|it| admits(it, port))
+    })
+}
+
+fn admits(ports: &NetworkPolicyPort, port: u16) -> bool {
+    let is_tcp = ports.protocol.as_deref().is_none_or(|it| it == "TCP");
+    is_tcp
+        && match ports.port {
+            Some(IntOrString::Int(from)) => {
+                let to = ports.end_port.unwrap_or(from);
+                (from..=to).contains(&port.into())
+            }
+            // Not one of ours.
+            Some(IntOrString::String(_)) => false,
+            None => true,
+        }
+}
+
 /// Ports on which a server answers beside its sidecar. One on which a sidecar
 /// listens as well is not among them.
-fn closed_ports(servers: &[Server]) -> BTreeSet<u16> {
-    let separate = servers
+fn closed_ports(spec: &McpGatewaySpec) -> BTreeSet<u16> {
+    let separate = spec
+        .servers
         .iter()
         .filter(|server| server.exposure == Exposure::SeparatePort);
     let closed: BTreeSet<_> = separate.map(|server| server.port).collect();
-    closed
-        .difference(&sidecar_ports(servers))
-        .copied()
-        .collect()
+    closed.difference(&sidecar_ports(spec)).copied().collect()
 }
 
-/// Ports on which the sidecars of a gateway listen.
-pub(super) fn sidecar_ports(servers: &[Server]) -> BTreeSet<u16> {
+/// Ports on which the sidecars of a gateway listen for others.
+pub(super) fn sidecar_ports(spec: &McpGatewaySpec) -> BTreeSet<u16> {
     let port = |server: &Server| match server.exposure {
         Exposure::SamePort => Some(server.port),
         Exposure::SeparatePort => server.listen_port,
     };
-    servers.iter().filter_map(port).collect()
+    let of_servers = spec.servers.iter().filter_map(port);
+    let llm = spec.llm.iter().map(|llm| llm.port);
+    of_servers.chain(llm).chain(RESERVED_PORTS).collect()
 }
 
 /// Every port but the closed ones. Other protocols than TCP stay open: a

@@ -17,18 +17,29 @@ pub(crate) enum PolicyState {
     /// Somebody else's decides already who reaches the gateway's pods, which
     /// must not reach these ports.
     Decided(Key, BTreeSet<u16>),
-    /// An older gateway closes a port on pods that this one may select, too, and
-    /// its sidecars listen there.
+    /// On pods that an older gateway may select, too, its policy would have to
+    /// close a port on which sidecars listen.
     Overlaps(Overlap),
 }
 
 /// Where two gateways want opposite things of one port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Overlap {
-    /// The older gateway, which closes the port.
+    /// The older gateway.
     pub(super) older: String,
     /// The port.
     pub(super) port: u16,
+    /// Who listens there.
+    pub(super) listening: Listening,
+}
+
+/// Whose sidecars listen on a port that the other one's policy closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listening {
+    /// Those of the older gateway.
+    Older,
+    /// Those of the gateway that gives way.
+    Younger,
 }
 
 // === impl PolicyState ===
@@ -52,13 +63,27 @@ impl fmt::Display for PolicyState {
                     ports.join(", ")
                 )
             }
-            Self::Overlaps(Overlap { older, port }) => write!(
-                f,
-                "McpGateway {older} is older, may select the same pods and closes port {port}, on \
-                 which sidecars of this one listen, so the operator writes no NetworkPolicy and \
-                 nothing closes the servers' own ports: name a label in both selectors that keeps \
-                 the pods apart, or use another port"
-            ),
+            Self::Overlaps(Overlap {
+                older,
+                port,
+                listening,
+            }) => {
+                let conflict = match listening {
+                    Listening::Younger => {
+                        format!("closes port {port}, on which sidecars of this one listen")
+                    }
+                    Listening::Older => format!(
+                        "has sidecars that listen on port {port}, which a NetworkPolicy of this \
+                         one would close"
+                    ),
+                };
+                write!(
+                    f,
+                    "McpGateway {older} is older, may select the same pods and {conflict}, so the \
+                     operator writes no NetworkPolicy and nothing closes the servers' own ports: \
+                     name a label in both selectors that keeps the pods apart, or use another port"
+                )
+            }
         }
     }
 }

@@ -105,7 +105,8 @@ pub(super) fn programmed(report: PodReport) -> Option<Said> {
         PodReport::Behind { in_force } => {
             let words = "the sidecar enforces a newer configuration than the operator knows; if \
                          the cluster was restored from a backup, raise the annotation \
-                         sidegate.dev/epoch of the Secret sidegate-authority";
+                         sidegate.dev/epoch of the Secret sidegate-authority, or write the \
+                         Secrets and ConfigMaps anew that the gateway refers to";
             Some(fails(reason::OPERATOR_BEHIND, &in_force.hash, words))
         }
         PodReport::NothingInForce => Some(Said {

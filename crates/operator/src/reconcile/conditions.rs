@@ -108,7 +108,7 @@ fn told_always<'a>(
 ) -> Option<Told<'a>> {
     let holds = now.status == ConditionStatus::True;
     let news = match before {
-        Some(before) => !says_the_same(before, now),
+        Some(before) => !says_the_same_but_for_counts(before, now),
         None => !holds || from_the_start,
     };
     let warning = now.status == ConditionStatus::False;
@@ -161,6 +161,28 @@ fn told_of_bypass<'a>(before: Option<&Condition>, now: &'a Condition) -> Option<
 
 fn says_the_same(before: &Condition, now: &Condition) -> bool {
     before.status == now.status && before.reason == now.reason && before.message == now.message
+}
+
+/// Of how many pods something is true changes with every rollout.
+fn says_the_same_but_for_counts(before: &Condition, now: &Condition) -> bool {
+    before.status == now.status
+        && before.reason == now.reason
+        && without_counts(&before.message) == without_counts(&now.message)
+}
+
+/// The words of a message without the numbers of each `3 of 5 pods`.
+fn without_counts(message: &str) -> Vec<&str> {
+    let words: Vec<_> = message.split(' ').collect();
+    let is_number = |word: &str| word.parse::<u32>().is_ok();
+    let is_count = |at: usize| {
+        matches!(
+            words.get(at..at + 4),
+            Some([some, "of", all, "pods"]) if is_number(some) && is_number(all)
+        )
+    };
+    let is_in_count = |at: usize| is_count(at) || at.checked_sub(2).is_some_and(is_count);
+    let kept = words.iter().enumerate().filter(|(at, _)| !is_in_count(*at));
+    kept.map(|(_, word)| *word).collect()
 }
 
 fn find<'a>(conditions: &'a [Condition], condition_type: &str) -> Option<&'a Condition> {
@@ -218,6 +240,28 @@ mod tests {
         assert_eq!(told(&[], &resolved), [""; 0]);
         let ready = fails("Ready", problem("Pending", "waiting"));
         assert_eq!(told(&[], &ready), [""; 0]);
+    }
+
+    #[test]
+    fn how_many_pods_it_is_about_is_no_news() {
+        let noted =
+            |note: &str| holds("Accepted", "Accepted", format!("it is valid; note: {note}"));
+        let first = [noted("in 1 of 3 pods no container declares port 8080")];
+        for same in [
+            "in 1 of 3 pods no container declares port 8080",
+            "in 12 of 4000 pods no container declares port 8080",
+        ] {
+            assert_eq!(told(&first, &noted(same)), [""; 0], "{same}");
+        }
+        for news in [
+            "in 1 of 3 pods no container declares port 8081",
+            "in 1 of 3 hosts no container declares port 8080",
+            "in some of 3 pods no container declares port 8080",
+            "in 1 of 3 pods",
+            "",
+        ] {
+            assert_eq!(told(&first, &noted(news)), ["Accepted"], "{news}");
+        }
     }
 
     fn problem(reason: &'static str, message: &str) -> Problem {

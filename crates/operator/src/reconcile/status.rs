@@ -63,7 +63,14 @@ pub(super) fn gateway(known: &Known<'_>) -> McpGatewayStatus {
 fn accepted_condition(known: &Known<'_>, unprepared: Option<&str>) -> Condition {
     match (&known.findings.accepted, &known.view.winner) {
         (Err(problem), _) => fails(condition::ACCEPTED, problem.clone()),
-        (Ok(()), Some(winner)) => fails(condition::ACCEPTED, conflicted(winner)),
+        (Ok(()), Some(winner)) => {
+            let mut problem = conflicted(winner);
+            if !known.notes.is_empty() {
+                let notes = known.notes.join("; ");
+                problem.message = format!("{}; note: {notes}", problem.message);
+            }
+            fails(condition::ACCEPTED, problem)
+        }
         (Ok(()), None) => {
             let built = known.findings.built.as_ref();
             let warnings = built.map(|built| built.warnings.as_slice());

@@ -15,7 +15,7 @@ use super::update_status::{self, update_status};
 use super::{ReconcileError, provider};
 use crate::key::Key;
 use crate::metrics::ReconcileResult;
-use crate::network_policies::{Guarded, PolicyState, needs_policy};
+use crate::network_policies::{Guarded, PolicyState};
 use crate::queue::Request;
 
 /// Writes what there is to say about one object.
@@ -71,7 +71,8 @@ async fn gateway(context: &Context, key: &Key) -> Result<ReconcileResult, Reconc
                 && known.view.pods.iter().all(|pod| pod.had_by.is_some()),
             is_in_force: assessment.findings.accepted.is_ok() && known.view.namespace_enabled,
         };
-        let guarded = guarded(context, key, gateway);
+        let older = context.board.world().older_than(key);
+        let guarded = context.policies.guarded(gateway, &older);
         let state = network_policy(context, gateway, &guarded, standing).await?;
         if state == PolicyState::Written && result == ReconcileResult::Unchanged {
             result = ReconcileResult::Written;
@@ -113,15 +114,6 @@ struct Standing {
     is_in_force: bool,
 }
 
-/// What older gateways close on pods that this one may select, too.
-fn guarded(context: &Context, key: &Key, gateway: &McpGateway) -> Guarded {
-    if !needs_policy(gateway) {
-        return Guarded::default();
-    }
-    let older = context.board.world().older_than(key);
-    Guarded::of(gateway, older.iter().filter_map(|it| it.0.as_ref().ok()))
-}
-
 /// Keeps the gateway's NetworkPolicy.
 async fn network_policy(
     context: &Context,
@@ -138,7 +130,7 @@ async fn network_policy(
         (true, _) => policies.remove(gateway).await?,
         (false, true) => policies.apply(gateway, guarded).await?,
         // Pods that run already go on as they are.
-        (false, false) => policies.keep(gateway).await?,
+        (false, false) => policies.keep(gateway, guarded).await?,
     })
 }
 

@@ -57,6 +57,8 @@ impl Parts {
             Arc::clone(&self.conditions),
             Arc::clone(&self.clock),
         ));
+        let board = Arc::clone(&self.board);
+        tasks.spawn(async move { board.retell().await });
         for _ in 0..READERS {
             tasks.spawn(catch_up(self.client.clone(), Arc::clone(&self.board)));
         }

@@ -226,7 +226,9 @@ async fn a_gateway_that_shares_a_pod_keeps_the_policy_of_its_others() {
         "matchExpressions": [{"key": "app", "operator": "In", "values": ["support", "sales"]}],
     });
     // Within one second the name decides.
-    cluster.gateway("a-first", &spec("sales")).await;
+    let mut first = spec("sales");
+    first["servers"][0]["port"] = json!(8070);
+    cluster.gateway("a-first", &first).await;
     cluster.gateway("support", &wide).await;
     cluster.pod("own", "support", true, true).await;
     until_closed(&cluster, 8080).await;
@@ -309,6 +311,76 @@ async fn a_younger_gateway_closes_what_an_older_one_does() {
     cluster.delete("McpGateway", "a-first").await;
     until_closed(&cluster, 8080).await;
     until_said("a-first", false).await;
+    operator.stop().await.expect("it stops");
+}
+
+/// OPR-010. Whoever may create a gateway must not close the port on which the
+/// sidecars of an older one listen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_younger_gateway_does_not_cut_off_an_older_one() {
+    let cluster = Cluster::new("policies-cut-off").await;
+    let operator = operator_with(&cluster, authority(&cluster)).await;
+    // Within one second the name decides.
+    let mut older = spec("sales");
+    cluster.gateway("a-first", &older).await;
+    let mut younger = separate(8080);
+    younger["selector"] = json!({
+        "matchExpressions": [{"key": "app", "operator": "In", "values": ["support", "sales"]}],
+    });
+    cluster.gateway("support", &younger).await;
+    // One that it has by itself, and one that both select.
+    cluster.pod("own", "support", true, true).await;
+    cluster.pod("shared", "sales", true, true).await;
+    let said =
+        "a-first is older, may select the same pods and has sidecars that listen on port 8080";
+    cluster
+        .until_status("support", move |status| {
+            let failing = status["failing"].to_string();
+            status["dataPlane"]["matched"] == 2
+                && failing.contains("McpGateway a-first has it")
+                && status["conditions"].to_string().contains(said)
+        })
+        .await;
+    assert!(policy(&cluster).await.is_none());
+    // The older one moves away, and comes back.
+    older["servers"][0]["port"] = json!(8070);
+    cluster.gateway("a-first", &older).await;
+    until_closed(&cluster, 8080).await;
+    older["servers"][0]["port"] = json!(8080);
+    cluster.gateway("a-first", &older).await;
+    until_gone(&cluster).await;
+    // Without a pod that both select nothing is in conflict, and it is told why
+    // there is no policy.
+    cluster.delete("Pod", "shared").await;
+    cluster
+        .until_status("support", move |status| status.to_string().contains(said))
+        .await;
+    assert!(policy(&cluster).await.is_none());
+    // Its servers get a port that nobody has.
+    younger["servers"][0]["port"] = json!(8081);
+    cluster.gateway("support", &younger).await;
+    until_closed(&cluster, 8081).await;
+    // One that is broken keeps its policy, and gives way all the same.
+    let mut broken = younger.clone();
+    broken["authorization"]["rules"][0]["when"] = json!("args.a ==");
+    cluster.gateway("support", &broken).await;
+    cluster
+        .until("support", "Accepted", ("False", "Invalid"))
+        .await;
+    assert!(policy(&cluster).await.is_some());
+    older["servers"][0]["port"] = json!(8081);
+    cluster.gateway("a-first", &older).await;
+    until_gone(&cluster).await;
+    // The other way round the older one closes a port of its own pods.
+    let mut closes = separate(8070);
+    closes["selector"] = json!({"matchLabels": {"app": "sales"}});
+    cluster.gateway("a-first", &closes).await;
+    until("the policy of the older", || async {
+        let policies = cluster.api("NetworkPolicy");
+        let found = policies.get_opt("sidegate-a-first").await;
+        found.expect("an answer").map(drop)
+    })
+    .await;
     operator.stop().await.expect("it stops");
 }
 

@@ -53,6 +53,39 @@ fn tcp(policy: &NetworkPolicy) -> Vec<(i32, i32)> {
     .collect()
 }
 
+proptest! {
+    #[test]
+    fn what_is_closed_is_found_in_a_policy(ports in prop::collection::btree_set(1_u16.., 1..6)) {
+        let gateway = gateway("support", &json!([separate(8080, 9080)]));
+        let policy = policy_of(&gateway, &ports).expect("a policy");
+        for port in ports.iter().flat_map(|port| [port.saturating_sub(1), *port, port.saturating_add(1)]) {
+            if port > 0 {
+                let is_closed = port == 8080 || ports.contains(&port);
+                prop_assert_eq!(is_closed_in(&policy, port), is_closed, "{}", port);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_somebody_changed_closes_what_it_does_not_admit() {
+    let closed = |ingress: Value| {
+        let policy = json!({"spec": {"podSelector": {}, "ingress": ingress}});
+        let policy = serde_json::from_value(policy).expect("a policy");
+        is_closed_in(&policy, 80)
+    };
+    assert!(closed(json!([])));
+    assert!(!closed(json!([{}])));
+    assert!(!closed(json!([{"ports": [{"port": 80}]}])));
+    assert!(!closed(json!([{"ports": [{"protocol": "TCP"}]}])));
+    assert!(!closed(
+        json!([{"ports": [{"port": 81}]}, {"ports": [{"port": 79, "endPort": 80}]}])
+    ));
+    assert!(closed(
+        json!([{"ports": [{"port": 80, "protocol": "UDP"}, {"port": "http"}]}])
+    ));
+}
+
 #[test]
 fn the_policy_as_it_is_applied() {
     let gateway = gateway("support", &json!([separate(8080, 9080), same(7000)]));

@@ -81,20 +81,31 @@ impl<'a> Pods<'a> {
         Some(&found.pod.name)
     }
 
-    /// A pod that could not be prepared for its sidecar. Whoever created it was
-    /// told, which is a controller as a rule.
+    /// How many pods could not be prepared for their sidecar. Whoever created them
+    /// was told, which is a controller as a rule. No names: each rollout has others.
     pub(super) fn unprepared(&self) -> Option<String> {
-        let ports = || self.ports.same.iter().chain(&self.ports.separate);
-        let mut pods = self.pods.iter().map(|it| it.pod);
-        let (pod, port) = pods.find_map(|pod| {
-            let undeclared = ports().find(|port| !pod.declared.contains(port))?;
-            (pod.injected && pod.had_by.is_none()).then_some((pod, undeclared))
-        })?;
+        let ServerPorts { same, separate } = &self.ports;
+        let lacking = |port: &u16| {
+            let own = self.pods.iter().map(|it| it.pod);
+            own.filter(|pod| pod.injected && pod.had_by.is_none())
+                .filter(|pod| !pod.declared.contains(port))
+                .count()
+        };
+        let (port, count) = same
+            .iter()
+            .chain(separate)
+            .map(|port| (port, lacking(port)))
+            .find(|(_, count)| *count > 0)?;
+        let not_told = match same.contains(port) {
+            true => "was not told to listen on 127.0.0.1, and ",
+            // It has the pod's addresses to itself.
+            false => "",
+        };
         Some(format!(
-            "no container of pod {} declares port {port}, so its server was not told to listen on \
-             127.0.0.1, and may stop before its requests are answered: declare the port under \
-             `ports` of the server's container",
-            pod.name
+            "in {count} of {} pods no container declares port {port}, so its server {not_told}may \
+             stop before its requests are answered: declare the port under `ports` of the server's \
+             container",
+            self.matched
         ))
     }
 

@@ -340,9 +340,19 @@ fn a_pod_that_could_not_be_prepared_is_told() {
     undeclared.declared = [8081].into();
     let mut case = of(vec![enforces("p", HASH), undeclared.clone()]);
     let message = case.message(condition::ACCEPTED);
-    let told = "note: no container of pod undeclared declares port 8080";
+    let told = "note: in 1 of 2 pods no container declares port 8080, so its server was not told to \
+                listen on 127.0.0.1, and may stop before";
     assert!(message.contains(told), "{message}");
+    // The next pod of a rollout has another name.
+    case.view.pods[1].name = "another".into();
+    assert_eq!(case.message(condition::ACCEPTED), message);
     assert_eq!(case.words(condition::READY), "True/Ready");
+    // Under the other exposure the server has the pod's addresses to itself.
+    case.view.object = object("SeparatePort", false);
+    let message = case.message(condition::ACCEPTED);
+    let told = "in 1 of 2 pods no container declares port 8080, so its server may stop before";
+    assert!(message.contains(told), "{message}");
+    case.view.object = object("SamePort", false);
     // Others are nobody's business.
     undeclared.injected = false;
     case.view.pods = vec![undeclared];
@@ -520,6 +530,14 @@ fn warnings_and_notes_are_part_of_the_acceptance() {
         case.message(condition::ACCEPTED),
         "it is valid; note: spec.tls.mode: Plaintext: unsafe; somebody's policy"
     );
+    // Of one that shares a pod, it is told why it has no policy.
+    case.view.winner = Some(Winner {
+        name: "old".into(),
+        shared_pods: 1,
+        is_older: true,
+    });
+    let message = case.message(condition::ACCEPTED);
+    assert!(message.ends_with("; note: somebody's policy"), "{message}");
 }
 
 #[test]
