@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use sidegate_config::control::{FromOperator, FromSidecar};
-use sidegate_config::sidecar_config::SidecarConfig;
+use sidegate_config::sidecar_config::{SidecarConfig, TlsConfig};
 use sidegate_testkit::certificates::{AGENT, TestAuthority};
 use sidegate_testkit::client::Client;
-use sidegate_testkit::control::snapshot;
+use sidegate_testkit::control::{snapshot, version, withdrawn};
 use sidegate_testkit::mcp;
 use sidegate_testkit::poll::until;
 use sidegate_testkit::process::SidegateProcess;
@@ -112,6 +112,48 @@ async fn cfg_012_a_restart_keeps_the_certificate() {
     pod.operator.until_streams(2).await;
     assert!(pod.operator.streams()[1].certificate.is_some());
     assert_eq!(requests(&pod), 1, "it is young");
+}
+
+/// OPR-023. The key and the authority of a Secret go with its gateway, from the
+/// listeners, too; and a gateway that comes after it finds nothing of them.
+#[tokio::test]
+async fn opr_023_nothing_of_a_secret_outlives_its_gateway() {
+    let pod = Pod::new().await;
+    let secrets = TestAuthority::new();
+    let material = secrets.server();
+    let mut first = pod.config(|_| {});
+    first.version = "with-a-secret".to_owned();
+    first.tls = TlsConfig::Mutual {
+        certificate_pem: material.certificate_pem.clone(),
+        key_pem: material.key_pem.expose().to_owned().into(),
+        client_ca_pem: secrets.pem().to_owned(),
+    };
+    let mut sidecar = pod.enforcing(snapshot(1, &first)).await;
+    let address = sidecar.address("support").await;
+    let before = Client::tls(address, secrets.pem())
+        .host("localhost")
+        .identity(&secrets.client(AGENT));
+    let call = || mcp::call("get_customer", json!({})).token(&pod.token());
+    assert_eq!(before.send(call()).await.unwrap().status, 200);
+    before.handshake().await.unwrap();
+
+    pod.operator.say(&withdrawn(2));
+    pod.until_confirmed(&version(2, "")).await;
+    before.handshake().await.unwrap_err();
+    let after = caller(&pod, address);
+    assert_eq!(after.send(call()).await.unwrap().status, 503);
+
+    let second = snapshot(3, &mutual(&pod));
+    pod.operator.say(&FromOperator::Snapshot(second.clone()));
+    pod.until_confirmed(&second.version).await;
+    assert_eq!(after.send(call()).await.unwrap().status, 200);
+    before.handshake().await.unwrap_err();
+    // Whom the Secret's authority certified is nobody now.
+    let stranger = Client::tls(address, &pod.operator.workloads_pem())
+        .host("localhost")
+        .identity(&secrets.client(AGENT));
+    stranger.send(call()).await.unwrap_err();
+    assert_eq!(requests(&pod), 1, "no renewal hides it");
 }
 
 #[tokio::test]

@@ -60,6 +60,9 @@ pub(super) struct Authenticated {
 pub(super) struct Shown {
     pub(super) certificate: ShownCertificate,
     pub(super) dns_names: Vec<String>,
+    /// Whether it names the trust domain of now. One of before is still the
+    /// pod's: the domain is what the operator was started with.
+    pub(super) is_of_this_domain: bool,
 }
 
 // === impl Authentication ===
@@ -170,10 +173,9 @@ impl Authentication {
             not_after_unix,
             authority_key_id,
         } = certificate;
-        let is_account = spiffe_id.as_ref().is_some_and(|id| {
-            let account = (&*pod.key.namespace, &*known.service_account);
-            id.trust_domain() == self.trust_domain && id.service_account() == Some(account)
-        });
+        let account = (&*pod.key.namespace, &*known.service_account);
+        let id = spiffe_id.as_ref();
+        let is_account = id.is_some_and(|id| id.service_account() == Some(account));
         if !is_account || common_name.as_deref() != Some(&*pod.uid) {
             return Err(wrong_certificate(
                 "the certificate is another pod's than the token",
@@ -186,6 +188,7 @@ impl Authentication {
                 sandbox_unix: known.sandbox_unix,
             },
             dns_names: dns_names.clone(),
+            is_of_this_domain: id.is_some_and(|id| id.trust_domain() == self.trust_domain),
         }))
     }
 

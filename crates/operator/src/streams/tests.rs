@@ -162,6 +162,7 @@ impl Replica {
                 sandbox_unix: None,
             },
             dns_names: dns_names.iter().map(|it| (*it).to_owned()).collect(),
+            is_of_this_domain: true,
         }
     }
 

@@ -34,7 +34,11 @@ impl Sidecar {
             return;
         };
         match previous.withdrawn(&self.shared.surroundings(self.build)) {
-            Ok(nothing) => self.shared.install(Arc::new(nothing)),
+            Ok(nothing) => {
+                let nothing = Arc::new(nothing);
+                secure::secure(&self.transport, &nothing, Some(&previous));
+                self.shared.install(nothing);
+            }
             Err(error) => {
                 error!(%error, "nothing is in force any more");
                 self.shared.clear();

@@ -27,6 +27,8 @@ pub(super) struct CertificateState {
     pub(super) exists: bool,
     /// A request that waits, and until when.
     pub(super) wanted: Option<(String, Instant)>,
+    /// Whether it names another trust domain.
+    pub(super) is_of_another_domain: bool,
     /// The names in the last one that was shown or sent.
     pub(super) names: BTreeSet<String>,
     /// The names for which the sidecar was told to renew it.
@@ -41,6 +43,7 @@ impl CertificateState {
         let Some(Shown {
             certificate,
             dns_names,
+            is_of_this_domain,
         }) = shown
         else {
             return Self::default();
@@ -48,6 +51,7 @@ impl CertificateState {
         Self {
             shown: Some(certificate),
             exists: true,
+            is_of_another_domain: !is_of_this_domain,
             names: dns_names.into_iter().collect(),
             ..Self::default()
         }
@@ -102,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.shared.metrics.streams.certificate_signed();
         info!(pod = %self.pod.key, service_account = %self.service_account, "a certificate was signed");
         self.certificate.exists = true;
+        self.certificate.is_of_another_domain = false;
         self.certificate.names = dns_names.into_iter().collect();
         self.put(&FromOperator::Certificate(Certificate {
             certificate_pem,
@@ -157,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
-    /// The names in the certificate are not those of the pod any more.
+    /// What the certificate says is not what the pod has any more.
     pub(super) fn ask_to_renew(&mut self) -> Result<(), Ended> {
         if !self.certificate.exists {
             return Ok(());
@@ -165,7 +170,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let names = {
             let assignment = self.assignment.borrow();
             let names = &assignment.dns_names;
-            let is_right = self.certificate.names.len() == names.len()
+            let is_right = !self.certificate.is_of_another_domain
+                && self.certificate.names.len() == names.len()
                 && names.iter().all(|it| self.certificate.names.contains(it));
             // While it waits for its gateway, some are missing.
             let is_early = matches!(assignment.assigned, Assigned::Waiting);

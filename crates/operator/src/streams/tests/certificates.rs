@@ -174,6 +174,14 @@ async fn the_names_in_a_certificate_are_those_that_are_shown() {
         );
         assert_eq!(stream.snapshot().await.hash, "a");
     }
+    // The same names, and an id that nobody has any more.
+    let mut wanted = with(&["a.crm.svc", "b.crm.svc"]);
+    wanted.shown.as_mut().expect("shown").is_of_this_domain = false;
+    let mut stream = replica.stream(wanted).await;
+    assert!(matches!(stream.next().await, FromOperator::Renew));
+    assert_eq!(stream.snapshot().await.hash, "a");
+    stream.say(&request()).await;
+    assert!(matches!(stream.next().await, FromOperator::Certificate(_)));
 }
 
 /// Somebody copied the token, and was here before the pod had a certificate.

@@ -242,7 +242,7 @@ async fn a_certificate_has_to_be_the_pods_own() {
     for (spiffe_id, common_name) in [
         ("spiffe://cluster.local/ns/crm/sa/other", "u1"),
         ("spiffe://cluster.local/ns/other/sa/support", "u1"),
-        ("spiffe://other/ns/crm/sa/support", "u1"),
+        ("spiffe://other/ns/other/sa/support", "u1"),
         ("spiffe://cluster.local/ns/crm/sa/support/x", "u1"),
         ("", "u1"),
         (OWN, "u2"),
@@ -260,6 +260,22 @@ async fn a_certificate_has_to_be_the_pods_own() {
     // None of these made it one of the pod, or left anything behind.
     assert_eq!(replica.shared.board().count_followed(), 0);
     assert!(replica.recognize(&token, None).await.is_ok());
+}
+
+/// The operator was started with another trust domain. The sidecar has only what
+/// the one before gave it.
+#[tokio::test(start_paused = true)]
+async fn a_certificate_of_another_trust_domain_is_the_pods_still() {
+    let replica = Replica::new();
+    replica.pod("a", "u1");
+    let token = replica.token("a", "u1");
+    for (spiffe_id, expected) in [(OWN, true), ("spiffe://before/ns/crm/sa/support", false)] {
+        let shown = certificate(spiffe_id, "u1");
+        let authentication = &replica.shared.authentication;
+        let begun = authentication.begin(&token, Some(&shown), SOURCE).await;
+        let shown = begun.expect("recognized").shown.expect("shown");
+        assert_eq!(shown.is_of_this_domain, expected, "{spiffe_id}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
