@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::authority::until;
 use crate::cluster::{Cluster, condition_of, get, metric, spec, touch, until_metric_above};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +222,11 @@ async fn the_health_port_tells_when_everything_is_known() {
     cluster
         .until("support", "Accepted", ("True", "Accepted"))
         .await;
-    assert_eq!(get(&operator, "/readyz").await.0, 200);
+    // A status needs no authority; streams and the webhook do.
+    until("the replica is ready", || async {
+        (get(&operator, "/readyz").await.0 == 200).then_some(())
+    })
+    .await;
     assert_eq!(metric(&operator, "sidegate_operator_leader").await, 1);
     let (_, metrics) = get(&operator, "/metrics").await;
     for name in ["watch_age_seconds{resource=\"pods\"}", "queue_depth"] {
