@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::pki_types::CertificateDer;
 use sidegate_policy::principal::PeerIdentity;
 use tokio::net::TcpStream;
 use tokio::time;
 use tokio_rustls::server::TlsStream;
 
 use crate::accept_error::AcceptError;
-use crate::identity::{InvalidIdentity, PeerCertificate, identity_of};
+use crate::identity::{InvalidIdentity, PeerCertificate, identity_of, spiffe_id_of};
 use crate::material::TlsMode;
 use crate::server::ServerTls;
 
@@ -52,8 +53,8 @@ impl TlsAcceptor {
         stream: TcpStream,
         timeout: Duration,
     ) -> Result<(TlsStream<TcpStream>, Option<PeerIdentity>), AcceptError> {
-        let (stream, peer) = self.accept_with_certificate(stream, timeout).await?;
-        Ok((stream, peer.map(|peer| PeerIdentity::new(peer.spiffe_id))))
+        let (stream, id) = self.accept_and(stream, timeout, spiffe_id_of).await?;
+        Ok((stream, id.map(PeerIdentity::new)))
     }
 
     /// [`accept`](Self::accept) with more of what the certificate says.
@@ -65,6 +66,16 @@ impl TlsAcceptor {
         stream: TcpStream,
         timeout: Duration,
     ) -> Result<(TlsStream<TcpStream>, Option<PeerCertificate>), AcceptError> {
+        self.accept_and(stream, timeout, identity_of).await
+    }
+
+    /// Does the handshake, and reads the client's certificate, if there is one.
+    async fn accept_and<T>(
+        &self,
+        stream: TcpStream,
+        timeout: Duration,
+        read: impl FnOnce(&CertificateDer<'_>) -> Result<T, InvalidIdentity>,
+    ) -> Result<(TlsStream<TcpStream>, Option<T>), AcceptError> {
         let tls = self.current.load_full();
         let handshake =
             tokio_rustls::TlsAcceptor::from(tls.config.clone()).accept_with(stream, |session| {
@@ -73,23 +84,22 @@ impl TlsAcceptor {
         let stream = time::timeout(timeout, handshake)
             .await
             .map_err(|_| AcceptError::Timeout)??;
-        let peer = peer_of(&stream, tls.mode())?;
+        let peer = certificate_of(&stream, tls.mode())?.map(read);
+        let peer = peer.transpose().map_err(AcceptError::Identity)?;
         Ok((stream, peer))
     }
 }
 
-/// What is in the certificate that the handshake verified.
-fn peer_of(
+/// The certificate that the handshake verified.
+fn certificate_of(
     stream: &TlsStream<TcpStream>,
     mode: TlsMode,
-) -> Result<Option<PeerCertificate>, AcceptError> {
+) -> Result<Option<&CertificateDer<'static>>, AcceptError> {
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(<[_]>::first);
     match (mode, leaf) {
         (TlsMode::Server, _) | (TlsMode::Optional, None) => Ok(None),
-        (TlsMode::Optional | TlsMode::Mutual, Some(leaf)) => {
-            identity_of(leaf).map(Some).map_err(AcceptError::Identity)
-        }
+        (TlsMode::Optional | TlsMode::Mutual, Some(leaf)) => Ok(Some(leaf)),
         // INVARIANT: the verifier made it mandatory.
         (TlsMode::Mutual, None) => Err(AcceptError::Identity(InvalidIdentity::Unreadable)),
     }

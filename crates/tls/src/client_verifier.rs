@@ -10,7 +10,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
-use crate::identity::identity_of;
+use crate::identity::spiffe_id_of;
 use crate::invalid_tls::InvalidTls;
 use crate::provider::provider;
 use crate::roots::{InvalidRoots, trusted_roots};
@@ -85,7 +85,7 @@ impl ClientCertVerifier for ClientVerifier {
         let verified = self
             .chain
             .verify_client_cert(end_entity, intermediates, now)?;
-        match identity_of(end_entity) {
+        match spiffe_id_of(end_entity) {
             Ok(_named) => Ok(verified),
             Err(invalid) => Err(Error::InvalidCertificate(CertificateError::Other(
                 OtherError(Arc::new(invalid)),

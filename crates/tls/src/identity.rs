@@ -53,8 +53,7 @@ pub enum InvalidIdentity {
 pub(crate) fn identity_of(
     certificate: &CertificateDer<'_>,
 ) -> Result<PeerCertificate, InvalidIdentity> {
-    let (_, parsed) =
-        X509Certificate::from_der(certificate).map_err(|_| InvalidIdentity::Unreadable)?;
+    let parsed = read(certificate)?;
     Ok(PeerCertificate {
         spiffe_id: spiffe_id(&parsed)?,
         dns_names: dns_names(&parsed)?,
@@ -64,15 +63,29 @@ pub(crate) fn identity_of(
     })
 }
 
+/// Its SPIFFE id alone, for every handshake of the data plane.
+///
+/// # Errors
+/// [`InvalidIdentity`] when the certificate is ambiguous: for those for which
+/// [`identity_of`] has an error.
+pub(crate) fn spiffe_id_of(
+    certificate: &CertificateDer<'_>,
+) -> Result<Option<SpiffeId>, InvalidIdentity> {
+    spiffe_id(&read(certificate)?)
+}
+
+fn read<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, InvalidIdentity> {
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_| InvalidIdentity::Unreadable)?;
+    Ok(parsed)
+}
+
 /// The identifiers of the keys of authorities (RFC 5280, section 4.2.1.2), in
 /// hexadecimal digits, without those that have none or cannot be read.
 #[must_use]
 pub fn key_ids(authorities_pem: &str) -> Vec<String> {
     let found = certificates(authorities_pem.as_bytes()).unwrap_or_default();
-    let id = |certificate: &CertificateDer<'_>| {
-        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        key_id_of(&parsed)
-    };
+    let id = |certificate: &CertificateDer<'_>| key_id_of(&read(certificate).ok()?);
     found.iter().filter_map(id).collect()
 }
 
