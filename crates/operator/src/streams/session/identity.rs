@@ -23,14 +23,13 @@ use crate::streams::refused::Refused;
 pub(super) struct CertificateState {
     /// The one that this stream began with.
     pub(super) shown: Option<ShownCertificate>,
-    /// Whether it has one: it was shown, or sent on this stream.
-    pub(super) exists: bool,
     /// A request that waits, and until when.
     pub(super) wanted: Option<(String, Instant)>,
     /// Whether it names another trust domain.
     pub(super) is_of_another_domain: bool,
-    /// The names in the last one that was shown or sent.
-    pub(super) names: BTreeSet<String>,
+    /// The names in the last one that was shown, or sent on this stream; none
+    /// when there was none.
+    pub(super) names: Option<BTreeSet<String>>,
     /// The names for which the sidecar was told to renew it.
     pub(super) renewed_for: Option<Vec<String>>,
 }
@@ -50,9 +49,8 @@ impl CertificateState {
         };
         Self {
             shown: Some(certificate),
-            exists: true,
             is_of_another_domain: !is_of_this_domain,
-            names: dns_names.into_iter().collect(),
+            names: Some(dns_names.into_iter().collect()),
             ..Self::default()
         }
     }
@@ -105,9 +103,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             .map_err(|error| self.not_signed(&error))?;
         self.shared.metrics.streams.certificate_signed();
         info!(pod = %self.pod.key, service_account = %self.service_account, "a certificate was signed");
-        self.certificate.exists = true;
         self.certificate.is_of_another_domain = false;
-        self.certificate.names = dns_names.into_iter().collect();
+        self.certificate.names = Some(dns_names.into_iter().collect());
         self.put(&FromOperator::Certificate(Certificate {
             certificate_pem,
             authorities_pem: self.trust.workload_roots_pem().to_owned(),
@@ -164,15 +161,15 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     /// What the certificate says is not what the pod has any more.
     pub(super) fn ask_to_renew(&mut self) -> Result<(), Ended> {
-        if !self.certificate.exists {
+        let Some(carried) = &self.certificate.names else {
             return Ok(());
-        }
+        };
         let names = {
             let assignment = self.assignment.borrow();
             let names = &assignment.dns_names;
             let is_right = !self.certificate.is_of_another_domain
-                && self.certificate.names.len() == names.len()
-                && names.iter().all(|it| self.certificate.names.contains(it));
+                && carried.len() == names.len()
+                && names.iter().all(|it| carried.contains(it));
             // While it waits for its gateway, some are missing.
             let is_early = matches!(assignment.assigned, Assigned::Waiting);
             if is_right || is_early || self.certificate.renewed_for.as_ref() == Some(names) {
