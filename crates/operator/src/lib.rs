@@ -39,6 +39,8 @@ mod rank;
 mod reconcile;
 mod references;
 pub mod run;
+#[cfg(test)]
+mod silent_api_server;
 mod streams;
 mod tally;
 mod trust_bundles;

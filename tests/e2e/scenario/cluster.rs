@@ -196,13 +196,16 @@ pub(crate) fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
+/// A condition of an object.
+pub(crate) fn find_condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    let conditions = object["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.find(|condition| condition["type"] == kind)
+}
+
 /// A condition of an object: its status, reason and message.
 pub(crate) fn condition(object: &Value, kind: &str) -> (String, String, String) {
-    let conditions = object["status"]["conditions"].as_array();
-    let found = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == kind);
+    let found = find_condition(object, kind);
     let text = |field: &str| {
         let value = found.and_then(|condition| condition[field].as_str());
         value.unwrap_or_default().to_owned()

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::actors::Call;
-use crate::cluster::{condition, get, kubectl, name, on_node, pods, until};
+use crate::cluster::{condition, find_condition, get, kubectl, name, on_node, pods, until};
 use crate::node;
 use crate::traffic::good_token;
 
@@ -49,11 +49,7 @@ fn shown_in_its_sandbox(name: &str) -> Result<Option<Value>> {
 
 /// When the sandbox came.
 fn transition(pod: &Value) -> String {
-    let conditions = pod["status"]["conditions"].as_array();
-    let found = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == SANDBOX);
+    let found = find_condition(pod, SANDBOX);
     let time = found.and_then(|condition| condition["lastTransitionTime"].as_str());
     time.unwrap_or_default().to_owned()
 }

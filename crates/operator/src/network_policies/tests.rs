@@ -1,34 +1,12 @@
 //! What is known of older gateways, also of those that cannot be read.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
-
-/// An API server that takes a request and never answers.
-#[derive(Clone)]
-struct Silent;
-
-impl tower_service::Service<http::Request<Body>> for Silent {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = std::future::Pending<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
-        std::future::pending()
-    }
-}
+use crate::silent_api_server;
 
 fn policies() -> NetworkPolicies {
-    let client = Client::new(Silent, "default");
-    NetworkPolicies::new(client, None, Arc::default())
+    NetworkPolicies::new(silent_api_server::client(), None, Arc::default())
 }
 
 fn seen(name: &str, spec: &Value) -> Arc<SeenGateway> {

@@ -159,33 +159,12 @@ fn program(
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-    use std::task::{Context, Poll};
-
-    use kube::client::Body;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::board::{Assigned, Naming, PodRef};
+    use crate::silent_api_server;
     use crate::world::PodFacts;
-
-    /// An API server that takes a request and never answers.
-    #[derive(Clone)]
-    struct Silent;
-
-    impl tower_service::Service<http::Request<Body>> for Silent {
-        type Response = http::Response<Body>;
-        type Error = Infallible;
-        type Future = std::future::Pending<Result<Self::Response, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
-            std::future::pending()
-        }
-    }
 
     fn building() -> Building {
         let naming = Naming {
@@ -193,9 +172,8 @@ mod tests {
         };
         let board = Arc::new(Board::new(naming, Arc::default()));
         board.everything_is_known();
-        let client = Client::new(Silent, "default");
         Building {
-            references: references(client, &board, &Arc::default()),
+            references: references(silent_api_server::client(), &board, &Arc::default()),
             board,
             statuses: Arc::default(),
             options: Options {

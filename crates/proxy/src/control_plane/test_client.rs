@@ -2,15 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sidegate_config::probes::RewrittenProbes;
-use sidegate_policy::clock::SystemClock;
+use sidegate_policy::clock::{Clock as _, SystemClock};
 use sidegate_telemetry::audit::AuditLog;
 use sidegate_telemetry::metrics::Metrics;
+use sidegate_tls::{Authority, PrivateKeyPem, Subject, Usages};
 use tempfile::TempDir;
 
 use super::client::Client;
 use crate::control_plane::ControlPlaneSource;
+use crate::identity::IssuedIdentity;
 use crate::listener::ListenOptions;
 use crate::run::{RunOptions, Sidecar};
 use crate::runtime::BuildOptions;
@@ -42,4 +45,29 @@ pub(super) async fn client(dir: &TempDir) -> Client {
         state_dir: path("state"),
     };
     Client::restore(source, sidecar, Arc::new(SystemClock)).await
+}
+
+/// An authority whose certificates can be used now.
+pub(super) fn authority() -> Authority {
+    let day = Duration::from_secs(24 * 3600);
+    Authority::create("test", SystemClock.unix_seconds(), day).expect("an authority")
+}
+
+/// A certificate of `authority` that begins then, and its key.
+pub(super) fn pair(authority: &Authority, begins_at: i64) -> (String, PrivateKeyPem) {
+    let subject = Subject {
+        common_name: "pod".to_owned(),
+        spiffe_id: None,
+        dns_names: vec!["support".to_owned()],
+        usages: Usages::Both,
+    };
+    let issued = authority.issue(&subject, begins_at, Duration::from_secs(7200));
+    issued.expect("a certificate")
+}
+
+/// What `authority` gives a pod now.
+pub(super) fn identity(authority: &Authority) -> IssuedIdentity {
+    let (certificate, key) = pair(authority, SystemClock.unix_seconds());
+    let authorities = authority.certificate_pem().to_owned();
+    IssuedIdentity::new(certificate, key, authorities).expect("usable")
 }

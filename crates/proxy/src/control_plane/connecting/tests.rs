@@ -1,43 +1,23 @@
 use std::fs;
-use std::time::Duration;
 
 use sidegate_policy::clock::{Clock as _, SystemClock};
-use sidegate_tls::{Authority, Subject, Usages};
 
 use crate::control_plane::state_dir::StateDir;
-use crate::control_plane::test_client::client;
-use crate::identity::IssuedIdentity;
-
-/// A certificate that begins then, and its key.
-fn pair(authority: &Authority, begins_at: i64) -> [Vec<u8>; 2] {
-    let subject = Subject {
-        common_name: "pod".to_owned(),
-        spiffe_id: None,
-        dns_names: vec!["support".to_owned()],
-        usages: Usages::Both,
-    };
-    let issued = authority.issue(&subject, begins_at, Duration::from_secs(7200));
-    let (certificate, key) = issued.expect("a certificate");
-    [certificate.into_bytes(), key.expose().to_vec()]
-}
+use crate::control_plane::test_client::{authority, client, identity, pair};
 
 #[tokio::test]
 async fn a_certificate_that_is_not_valid_yet_is_used_when_the_clock_is_right() {
     let dir = tempfile::tempdir().expect("a directory");
     let now = SystemClock.unix_seconds();
-    let day = Duration::from_secs(24 * 3600);
-    let authority = Authority::create("test", now, day).expect("an authority");
-    let [certificate, key] = pair(&authority, now).map(|it| String::from_utf8(it).expect("PEM"));
-    let authorities = authority.certificate_pem().to_owned();
-    let good = IssuedIdentity::new(certificate, key.into_bytes().into(), authorities);
+    let authority = authority();
     let state = StateDir::open(dir.path().join("state"));
-    state.keep_identity(&good.expect("usable")).expect("kept");
+    state.keep_identity(&identity(&authority)).expect("kept");
     let file = |name: &str| dir.path().join("state").join(name);
     // As a clock sees it that is an hour behind.
     let place = |begins_at| {
-        let [certificate, key] = pair(&authority, begins_at);
+        let (certificate, key) = pair(&authority, begins_at);
         fs::write(file("certificate.pem"), certificate).expect("written");
-        fs::write(file("key.pem"), key).expect("written");
+        fs::write(file("key.pem"), key.expose()).expect("written");
     };
     place(now + 3600);
 
@@ -56,13 +36,7 @@ async fn a_certificate_that_is_not_valid_yet_is_used_when_the_clock_is_right() {
 #[tokio::test]
 async fn a_certificate_that_could_not_be_kept_is_not_shown_until_it_is() {
     let dir = tempfile::tempdir().expect("a directory");
-    let now = SystemClock.unix_seconds();
-    let day = Duration::from_secs(24 * 3600);
-    let authority = Authority::create("test", now, day).expect("an authority");
-    let [certificate, key] = pair(&authority, now).map(|it| String::from_utf8(it).expect("PEM"));
-    let authorities = authority.certificate_pem().to_owned();
-    let identity = IssuedIdentity::new(certificate, key.into_bytes().into(), authorities);
-    let identity = identity.expect("usable");
+    let identity = identity(&authority());
 
     let mut client = client(&dir).await;
     let state = dir.path().join("state");

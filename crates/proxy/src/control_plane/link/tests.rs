@@ -1,7 +1,7 @@
 use sidegate_policy::clock::SystemClock;
-use sidegate_tls::{Authority, Subject, Usages};
 
 use super::*;
+use crate::control_plane::test_client;
 
 fn link() -> Link {
     let url = "https://localhost:1".parse().expect("a URL");
@@ -9,19 +9,7 @@ fn link() -> Link {
 }
 
 fn identity() -> IssuedIdentity {
-    let now = SystemClock.unix_seconds();
-    let day = Duration::from_secs(24 * 3600);
-    let authority = Authority::create("test", now, day).expect("an authority");
-    let subject = Subject {
-        common_name: "pod".to_owned(),
-        spiffe_id: None,
-        dns_names: vec!["support".to_owned()],
-        usages: Usages::Both,
-    };
-    let issued = authority.issue(&subject, now, day);
-    let (certificate, key_pem) = issued.expect("a certificate");
-    let authorities = authority.certificate_pem().to_owned();
-    IssuedIdentity::new(certificate, key_pem, authorities).expect("usable")
+    test_client::identity(&test_client::authority())
 }
 
 /// As a connection that shows what there is.
