@@ -5,6 +5,7 @@
 //! or from closed sets of words, never from what a caller sent.
 
 mod definition;
+pub mod documented;
 mod family;
 mod process;
 mod quick_hash;

@@ -1,30 +1,33 @@
 //! The one table of the operator's metrics: they are registered and documented
 //! from it.
 
+pub(super) use sidegate_telemetry::metrics::documented::Kind;
+use sidegate_telemetry::metrics::documented::{Documented, LabelMeaning};
+
 /// What a family of series is.
 #[derive(Debug)]
 pub(super) struct Definition {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    pub(super) labels: &'static [Label],
+    pub(super) labels: &'static [LabelMeaning],
     pub(super) help: &'static str,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
-    Counter,
-    Gauge,
-    /// With the upper bounds of its buckets.
-    Histogram(&'static [f64]),
-}
-
-#[derive(Debug)]
-pub(super) struct Label {
-    pub(super) name: &'static str,
-    pub(super) meaning: &'static str,
-}
-
 // === impl Definition ===
+
+impl Documented for Definition {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn labels(&self) -> Vec<LabelMeaning> {
+        self.labels.to_vec()
+    }
+}
 
 impl Definition {
     pub(super) fn label_names(&self) -> Vec<&'static str> {
@@ -43,7 +46,11 @@ impl Definition {
     }
 }
 
-const fn counter(name: &'static str, labels: &'static [Label], help: &'static str) -> Definition {
+const fn counter(
+    name: &'static str,
+    labels: &'static [LabelMeaning],
+    help: &'static str,
+) -> Definition {
     Definition {
         name,
         kind: Kind::Counter,
@@ -52,7 +59,11 @@ const fn counter(name: &'static str, labels: &'static [Label], help: &'static st
     }
 }
 
-const fn gauge(name: &'static str, labels: &'static [Label], help: &'static str) -> Definition {
+const fn gauge(
+    name: &'static str,
+    labels: &'static [LabelMeaning],
+    help: &'static str,
+) -> Definition {
     Definition {
         name,
         kind: Kind::Gauge,
@@ -64,7 +75,7 @@ const fn gauge(name: &'static str, labels: &'static [Label], help: &'static str)
 const fn histogram(
     name: &'static str,
     buckets: &'static [f64],
-    labels: &'static [Label],
+    labels: &'static [LabelMeaning],
     help: &'static str,
 ) -> Definition {
     Definition {
@@ -75,18 +86,18 @@ const fn histogram(
     }
 }
 
-const fn label(name: &'static str, meaning: &'static str) -> Label {
-    Label { name, meaning }
+const fn label(name: &'static str, meaning: &'static str) -> LabelMeaning {
+    LabelMeaning { name, meaning }
 }
 
-const KIND: Label = label("kind", "kind of the object, or of what was sent");
-const RESULT: Label = label("result", "what came of it, in one word");
-const REASON: Label = label("reason", "why, in one word");
-const RESOURCE: Label = label("resource", "what is watched");
-const SET: Label = label("set", "`workload` (sidecars) or `endpoints` (the operator)");
-const CONDITION: Label = label("condition", "type of the condition");
-const STATUS: Label = label("status", "`True`, `False` or `Unknown`");
-const STATE: Label = label("state", "`matched`, `injected` or `programmed`");
+const KIND: LabelMeaning = label("kind", "kind of the object, or of what was sent");
+const RESULT: LabelMeaning = label("result", "what came of it, in one word");
+const REASON: LabelMeaning = label("reason", "why, in one word");
+const RESOURCE: LabelMeaning = label("resource", "what is watched");
+const SET: LabelMeaning = label("set", "`workload` (sidecars) or `endpoints` (the operator)");
+const CONDITION: LabelMeaning = label("condition", "type of the condition");
+const STATUS: LabelMeaning = label("status", "`True`, `False` or `Unknown`");
+const STATE: LabelMeaning = label("state", "`matched`, `injected` or `programmed`");
 
 /// A status may lag up to ten seconds.
 const STATUS_LAGS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];

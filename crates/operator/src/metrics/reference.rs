@@ -1,8 +1,8 @@
 //! The documentation of the metrics.
 
-use std::fmt::Write as _;
+use sidegate_telemetry::metrics::documented::{Column, label_names, reference_of};
 
-use super::definition::{ALL, Definition, Kind};
+use super::definition::{ALL, Definition};
 
 const INTRODUCTION: &str = "\
 ## The operator
@@ -14,46 +14,12 @@ words: none carries the name of a gateway, a pod or a namespace.
 /// The reference of all metrics of the operator, in Markdown.
 #[must_use]
 pub fn reference() -> String {
-    let mut text = String::from(INTRODUCTION);
-    text.push_str("\n| metric | kind | unit | labels | meaning |\n");
-    text.push_str("| --- | --- | --- | --- | --- |\n");
-    for definition in ALL {
-        push_row(&mut text, definition);
-    }
-    text.push_str("\n### Labels of the operator\n\n| label | meaning |\n| --- | --- |\n");
-    let mut known: Vec<(&str, &str)> = Vec::new();
-    for label in ALL.iter().flat_map(|definition| definition.labels) {
-        let row = (label.name, label.meaning);
-        if !known.contains(&row) {
-            known.push(row);
-            // Writing to a string cannot fail.
-            let _written = writeln!(text, "| `{}` | {} |", label.name, label.meaning);
-        }
-    }
-    text.push_str("\n### Buckets of the operator\n\n");
-    for definition in ALL {
-        if let Kind::Histogram(buckets) = definition.kind {
-            let bounds: Vec<String> = buckets.iter().map(ToString::to_string).collect();
-            let _written = writeln!(text, "- `{}`: {}", definition.name, bounds.join(", "));
-        }
-    }
-    text
-}
-
-fn push_row(text: &mut String, definition: &Definition) {
-    let kind = match definition.kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram(_) => "histogram",
-    };
-    let labels: Vec<String> = definition
-        .label_names()
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect();
-    let (labels, unit) = (labels.join(", "), definition.unit());
-    let Definition { name, help, .. } = definition;
-    let _written = writeln!(text, "| `{name}` | {kind} | {unit} | {labels} | {help} |");
+    let columns: [Column<Definition>; 3] = [
+        ("unit", |it| it.unit().to_owned()),
+        ("labels", label_names),
+        ("meaning", |it| it.help.to_owned()),
+    ];
+    reference_of("the operator", INTRODUCTION, &columns, &ALL)
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The one table of metrics: they are registered from it, bounded by it and
 //! documented from it.
 
+pub(super) use super::documented::Kind;
+use super::documented::{Documented, LabelMeaning};
+
 /// Most series that one sidecar exports, over all families.
 #[cfg(test)]
 pub(super) const MAX_SERIES: usize = 2_000;
@@ -16,14 +19,6 @@ pub(super) struct Definition {
     pub(super) help: &'static str,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
-    Counter,
-    Gauge,
-    /// With the upper bounds of its buckets.
-    Histogram(&'static [f64]),
-}
-
 #[derive(Debug)]
 pub(super) struct Label {
     pub(super) name: &'static str,
@@ -34,6 +29,22 @@ pub(super) struct Label {
 }
 
 // === impl Definition ===
+
+impl Documented for Definition {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn labels(&self) -> Vec<LabelMeaning> {
+        let labels = self.labels.iter();
+        let meaning = |&Label { name, meaning, .. }: &Label| LabelMeaning { name, meaning };
+        labels.map(meaning).collect()
+    }
+}
 
 impl Definition {
     /// How many combinations of label values can stand for the folded ones.

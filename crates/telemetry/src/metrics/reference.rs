@@ -1,8 +1,7 @@
 //! The documentation of the metrics.
 
-use std::fmt::Write;
-
-use super::definition::{ALL, Definition, Kind};
+use super::definition::{ALL, Definition};
+use super::documented::{Column, label_names, reference_of};
 
 const INTRODUCTION: &str = "\
 ## The sidecar
@@ -16,47 +15,12 @@ caller chose.
 /// The reference of all metrics of the sidecar, in Markdown.
 #[must_use]
 pub fn reference() -> String {
-    let mut text = String::from(INTRODUCTION);
-    text.push_str("\n| metric | kind | labels | most combinations | meaning |\n");
-    text.push_str("| --- | --- | --- | --- | --- |\n");
-    for definition in ALL {
-        push_row(&mut text, definition);
-    }
-    text.push_str("\n### Labels of the sidecar\n\n| label | meaning |\n| --- | --- |\n");
-    let mut known: Vec<&str> = Vec::new();
-    for label in ALL.iter().flat_map(|definition| definition.labels) {
-        if !known.contains(&label.name) {
-            known.push(label.name);
-            // Writing to a string cannot fail.
-            let _written = writeln!(text, "| `{}` | {} |", label.name, label.meaning);
-        }
-    }
-    text.push_str("\n### Buckets of the sidecar\n\n");
-    for definition in ALL {
-        if let Kind::Histogram(buckets) = definition.kind {
-            let bounds: Vec<String> = buckets.iter().map(ToString::to_string).collect();
-            let _written = writeln!(text, "- `{}`: {}", definition.name, bounds.join(", "));
-        }
-    }
-    text
-}
-
-fn push_row(text: &mut String, definition: &Definition) {
-    let kind = match definition.kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram(_) => "histogram",
-    };
-    let labels: Vec<String> = definition
-        .label_names()
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect();
-    let Definition {
-        name, sets, help, ..
-    } = definition;
-    let labels = labels.join(", ");
-    let _written = writeln!(text, "| `{name}` | {kind} | {labels} | {sets} | {help} |");
+    let columns: [Column<Definition>; 3] = [
+        ("labels", label_names),
+        ("most combinations", |it| it.sets.to_string()),
+        ("meaning", |it| it.help.to_owned()),
+    ];
+    reference_of("the sidecar", INTRODUCTION, &columns, &ALL)
 }
 
 #[cfg(test)]
